@@ -1,0 +1,1 @@
+"""Warehouse tables as Customer.io objects, each one a Dagster asset."""
