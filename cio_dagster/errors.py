@@ -1,0 +1,75 @@
+"""Every error this package raises.
+
+    SyncError
+      SpecError              a sync spec, or the query under it, cannot work; raised when definitions load or before planning
+      WarehouseError         the warehouse refused a query, or a driver is missing (see `cio_dagster.warehouse`)
+      GuardError             the plan would do more harm than allowed; nothing was sent
+      StateError             the state on disk cannot be used as it is; nothing was sent
+        LockedError          another run is writing this asset partition
+      DeliveryError          Customer.io could not take the plan to its end; what it accepted is kept
+        CredentialsRefused   401 or 403
+        RegionMismatch       the workspace lives in the other region
+        RequestRefused       an answer that no retry and no splitting can help
+        Unavailable          timeouts, dropped connections, 408, 429 and 5xx beyond the last retry
+
+Each carries fields beside its text. None ever holds a credential.
+"""
+
+from __future__ import annotations
+
+
+class SyncError(Exception):
+    """Base of all errors of this package."""
+
+
+class SpecError(SyncError):
+    """A sync spec is wrong, or does not fit the frame it is given."""
+
+
+class GuardError(SyncError):
+    """A guard stopped the plan before anything was sent.
+
+    `guard` is its name, `planned` the rows that would be removed, `known` the rows in the snapshot.
+    """
+
+    def __init__(self, message: str, *, guard: str, planned: int, known: int) -> None:
+        super().__init__(message)
+        self.guard = guard
+        self.planned = planned
+        self.known = known
+
+
+class StateError(SyncError):
+    """The state of an asset partition is missing, unreadable or of another kind."""
+
+
+class LockedError(StateError):
+    """Another run holds the lock of this asset partition. `holder` says who, since when."""
+
+    def __init__(self, message: str, *, holder: str) -> None:
+        super().__init__(message)
+        self.holder = holder
+
+
+class DeliveryError(SyncError):
+    """Customer.io could not take the whole plan. `status` is the HTTP status, or None where there was no answer."""
+
+    def __init__(self, message: str, *, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class CredentialsRefused(DeliveryError):
+    """Customer.io answered 401 or 403."""
+
+
+class RegionMismatch(DeliveryError):
+    """The workspace lives in another region than the one configured."""
+
+
+class RequestRefused(DeliveryError):
+    """Customer.io refused a request as a whole, for a reason that is not one row's."""
+
+
+class Unavailable(DeliveryError):
+    """No usable answer came before the retries were used up."""

@@ -1,0 +1,157 @@
+"""Which source columns become which attributes, and the limits of their names and values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import polars as pl
+
+from cio_dagster.errors import SpecError
+from cio_dagster.limits import ATTRIBUTE_NAME_BYTES, ATTRIBUTE_VALUE_BYTES, ATTRIBUTES_PER_OPERATION
+from cio_dagster.prepare.columns import INTERNAL, source
+from cio_dagster.prepare.json_text import DateRule, joined_object, json_text, quoted, unsendable
+from cio_dagster.prepare.rejects import Reject, reject
+from cio_dagster.specs import AnySpec, Constant, Device, Event, Object, Person, Relationship
+
+TOPIC = "cio_subscription_preferences.topics.topic_"
+"""The one dotted name that Customer.io documents: it changes one topic and keeps the rest (Track API, person_attributes)."""
+
+CONTROLS = ("_update", "_timestamp", "cio_relationships", "cio_id")
+"""Names that steer a request, or that Customer.io sets itself (Track API; docs.customer.io/journeys/attributes)."""
+
+Source: TypeAlias = "str | Constant | dict[str, Source]"
+"""A source column, a constant, or the parts of a nested value."""
+
+
+@dataclass(frozen=True)
+class Attribute:
+    """One attribute: its name in Customer.io, and where its value comes from."""
+
+    name: str
+    origin: Source
+
+
+def attributes_of(spec: AnySpec, schema: Mapping[str, pl.DataType]) -> list[Attribute]:
+    """The attributes that a frame of this schema has under this spec. Raises SpecError naming what cannot be sent."""
+    roles = {part.column for part in spec.identifiers.values()} | set(spec.fields.values())
+    if spec.attributes is None:
+        mapping: Mapping[str, str | Constant] = {name: name for name in schema if name not in roles}
+    else:
+        mapping = spec.attributes
+    tree: dict[str, Source] = {}
+    for name, origin in mapping.items():
+        if isinstance(origin, str) and origin not in schema:
+            raise SpecError(
+                f"attribute {name!r} takes column {origin!r}, which the query does not give; it gives {sorted(schema)}"
+            )
+        _plant(tree, [name] if name.startswith(TOPIC) else name.split("."), origin, name)
+    for name in tree:
+        _check_name(spec, name)
+    folded: dict[str, str] = {}
+    for name in tree:
+        if (other := folded.setdefault(name.casefold(), name)) != name:
+            raise SpecError(f"attributes {other!r} and {name!r} differ by case only; rename one with `attributes`")
+    return [Attribute(name, origin) for name, origin in tree.items()]
+
+
+def attribute_text(attribute: Attribute, spec: AnySpec, schema: Mapping[str, pl.DataType]) -> pl.Expr:
+    """The attribute's JSON text, as a String expression; null where nothing is sent."""
+    text = _text(attribute.origin, spec, schema)
+    if attribute.name == "email" and isinstance(attribute.origin, str) and isinstance(spec, Person):
+        trimmed = source(attribute.origin).cast(pl.String).str.strip_chars()
+        kept = quoted(pl.when(trimmed.str.len_bytes() > 0).then(trimmed))
+        text = kept.fill_null("null") if spec.null_policy(attribute.origin) == "clear" else kept
+    if isinstance(spec, Device):
+        text = pl.when(text.str.starts_with('"')).then(text).otherwise(quoted(text))
+    return text.alias(attribute.name)
+
+
+def attribute_rejects(attributes: list[Attribute], spec: AnySpec, schema: Mapping[str, pl.DataType]) -> Iterator[Reject]:
+    """What makes an attribute unsendable, tested on the prepared text columns and the source columns."""
+    for attribute in attributes:
+        for column in _columns(attribute.origin):
+            yield from value_rejects(column, schema[column], _dates(spec, column))
+        if isinstance(spec, (Person, Object, Relationship)):
+            # The text of a string has two quotes, and more for what JSON escapes: judge the value itself.
+            plain = isinstance(attribute.origin, str) and isinstance(schema[attribute.origin], pl.String)
+            value = source(str(attribute.origin)) if plain else pl.col(attribute.name)
+            size = value.str.len_bytes()
+            field = ", ".join(_columns(attribute.origin)) or attribute.name
+            message = pl.format(f"{attribute.name!r} is {{}} bytes; the limit of a value is {ATTRIBUTE_VALUE_BYTES}", size)
+            yield reject("value_too_long", field, size > ATTRIBUTE_VALUE_BYTES, message)
+        if attribute.name == "email" and isinstance(spec, Person) and isinstance(attribute.origin, str):
+            text = pl.col(attribute.name)
+            wrong = text.is_not_null() & (text != "null") & ~text.str.contains(r'^"[^@\s]+@[^@\s]+"$')
+            yield reject(
+                "invalid_email", attribute.origin, wrong, f"{attribute.origin!r} is no email address (one @, no spaces)"
+            )
+    if len(attributes) > ATTRIBUTES_PER_OPERATION and not isinstance(spec, (Event, Device)):
+        count = pl.sum_horizontal([pl.col(each.name).is_not_null().cast(pl.UInt32) for each in attributes])
+        message = pl.format(f"the row has {{}} attributes; the limit is {ATTRIBUTES_PER_OPERATION}", count)
+        yield reject("too_many_attributes", "", count > ATTRIBUTES_PER_OPERATION, message)
+
+
+def value_rejects(column: str, dtype: pl.DataType, dates: DateRule) -> Iterator[Reject]:
+    """Values of a column that have no JSON."""
+    words = {
+        "not_a_number": f"{column!r} holds NaN or infinity, which JSON cannot say; make it null or a number in the query",
+        "no_such_local_time": f"{column!r} is a local time that a clock change in {dates.naive_timezone} skipped",
+    }
+    for problem, test in unsendable(source(column), dtype, dates).items():
+        yield reject(problem, column, test, words[problem])
+
+
+def _text(origin: Source, spec: AnySpec, schema: Mapping[str, pl.DataType]) -> pl.Expr:
+    if isinstance(origin, Constant):
+        return pl.lit(json.dumps(origin.value, ensure_ascii=False))
+    if isinstance(origin, str):
+        text = json_text(source(origin), schema[origin], _dates(spec, origin))
+        return text.fill_null("null") if spec.null_policy(origin) == "clear" else text
+    members = [(name, _text(part, spec, schema)) for name, part in origin.items()]
+    return pl.when(pl.any_horizontal(text.is_not_null() for _, text in members)).then(joined_object(members))
+
+
+def _dates(spec: AnySpec, column: str) -> DateRule:
+    return DateRule(spec.date_format(column) == "iso", spec.naive_timezone)
+
+
+def _columns(source: Source) -> list[str]:
+    if isinstance(source, dict):
+        return [column for part in source.values() for column in _columns(part)]
+    return [source] if isinstance(source, str) else []
+
+
+def _plant(tree: dict[str, Source], path: list[str], source: Source, name: str) -> None:
+    for step in path[:-1]:
+        branch = tree.setdefault(step, {})
+        if not isinstance(branch, dict):
+            raise SpecError(f"attribute {name!r} would be inside {step!r}, which is an attribute itself; rename one of them")
+        tree = branch
+    if path[-1] in tree:
+        raise SpecError(f"attribute {name!r} is mapped twice, or is inside another; rename one of them")
+    if not all(path):
+        raise SpecError(f"attribute name {name!r} has an empty part; dots separate the names of nested values")
+    tree[path[-1]] = source
+
+
+def _check_name(spec: AnySpec, name: str) -> None:
+    size = len(name.encode())
+    if size > ATTRIBUTE_NAME_BYTES:
+        raise SpecError(
+            f"attribute name {name!r} is {size} bytes; the limit is {ATTRIBUTE_NAME_BYTES}: rename it with `attributes`"
+        )
+    if isinstance(spec, Person):
+        if name in CONTROLS:
+            raise SpecError(
+                f"attribute {name!r} is Customer.io's own; rename it with `attributes`, or leave it out of the query"
+            )
+        if name == spec.key:
+            raise SpecError(
+                f"column {name!r} would be sent as attribute {name!r} beside the key {spec.key!r} (column {spec.column!r}) and could "
+                f"give people another {name}; leave it out of the query, or rename it with `attributes`"
+            )
+    if name in INTERNAL:
+        raise SpecError(f"attribute {name!r} has a name that snapshots use themselves; rename it with `attributes`")

@@ -1,0 +1,88 @@
+"""What names a row: its identifiers as strings, the sync key they form, and what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import polars as pl
+import polars_hash as plh
+
+from cio_dagster.errors import SpecError
+from cio_dagster.limits import EXACT_INTEGER, IDENTIFIER_BYTES
+from cio_dagster.prepare.columns import source
+from cio_dagster.prepare.json_text import decimal_text, quoted
+from cio_dagster.prepare.rejects import Reject, reject
+from cio_dagster.specs import Identifier
+
+EMAIL = r"^[^@\s]+@[^@\s]+$"
+"""One @ between two parts without spaces; Customer.io judges the rest."""
+
+PHONE = r"^\+[1-9][0-9]{1,14}$"
+"""E.164, the form that Track v2 declares for `phone`."""
+
+LIMITED = ("id", "object_id", "anonymous_id", "cio_id")
+"""Kinds held to IDENTIFIER_BYTES. The limits of emails, phones and device tokens are not documented."""
+
+
+def identifier_text(identifier: Identifier, dtype: pl.DataType) -> pl.Expr:
+    """The identifier as a String expression: integers as digits, emails and phones trimmed, `cio_` prefixes removed.
+
+    Values that are no identifier give null; `identifier_rejects` says which. Raises SpecError for a dtype that names nothing.
+    """
+    value = source(identifier.column)
+    if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum, pl.Null)) or dtype.is_integer():
+        text = value.cast(pl.String)
+    elif dtype.is_float():
+        whole = value.is_finite() & (value == value.floor()) & value.is_between(-EXACT_INTEGER, EXACT_INTEGER)
+        text = pl.when(whole).then(value).cast(pl.Int64, strict=False).cast(pl.String)
+    elif isinstance(dtype, pl.Decimal):
+        digits = decimal_text(value, dtype)
+        text = pl.when(~digits.str.contains(".", literal=True)).then(digits)
+    else:
+        raise SpecError(
+            f"column {identifier.column!r} is {dtype}; {identifier.kind} takes text or whole numbers: cast it in the query"
+        )
+    if identifier.kind in ("email", "phone"):
+        text = text.str.strip_chars()
+    if identifier.kind == "cio_id":
+        text = text.str.strip_prefix("cio_")
+    return text
+
+
+def identifier_rejects(role: str, identifier: Identifier) -> Iterator[Reject]:
+    """What makes an identifier unusable, tested on the prepared column `_<role>` and the source column."""
+    kind, column = identifier.kind, identifier.column
+    text, value = pl.col(f"_{role}"), source(column)
+    yield reject("missing_key", column, value.is_null(), f"{column!r} is null; each row needs its {kind}")
+    yield reject(
+        "invalid_key", column, text.is_null() & value.is_not_null(), f"{column!r} is a fraction or beyond exact whole numbers"
+    )
+    blank = text.str.strip_chars().str.len_bytes() == 0
+    yield reject("missing_key", column, blank, f"{column!r} is empty; each row needs its {kind}")
+    if kind in LIMITED:
+        size = text.str.len_bytes()
+        message = pl.format(f"{column!r} is {{}} bytes; the limit of {kind} is {IDENTIFIER_BYTES}", size)
+        yield reject("key_too_long", column, size > IDENTIFIER_BYTES, message)
+    if kind == "email":
+        yield reject("invalid_email", column, ~text.str.contains(EMAIL), f"{column!r} is no email address (one @, no spaces)")
+    if kind == "phone":
+        yield reject(
+            "invalid_phone", column, ~text.str.contains(PHONE), f"{column!r} is no E.164 number (+ and 2 to 15 digits)"
+        )
+
+
+def sync_key(identifiers: dict[str, Identifier]) -> pl.Expr:
+    """The sync key as one string: the identifier, or a JSON array of them. Emails in lower case, as Customer.io compares them."""
+    parts = [
+        pl.col(f"_{role}").str.to_lowercase() if identifier.kind == "email" else pl.col(f"_{role}")
+        for role, identifier in identifiers.items()
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return pl.lit("[") + pl.concat_str([quoted(part) for part in parts], separator=",") + pl.lit("]")
+
+
+def content_key(content: str) -> pl.Expr:
+    """The key of rows that have none: the SHA-256 of their content, and which occurrence of that content the row is, from 0."""
+    occurrence = pl.int_range(pl.len()).over(content)
+    return plh.col(content).chash.sha2_256() + pl.lit("#") + occurrence.cast(pl.String)
