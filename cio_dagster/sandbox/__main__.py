@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import signal
+import sqlite3
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,7 +32,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app = sink_application(settings, options.delay_ms / 1000)
     else:
         credentials = Credentials(options.site_id, options.track_key, options.app_key)
-        app = application(Store(options.state), settings, credentials)
+        try:
+            store = Store(options.state)
+        except (sqlite3.Error, ValueError) as error:
+            print(f"cio-sandbox cannot open {options.state}: {error}", file=sys.stderr)
+            return 1
+        app = application(store, settings, credentials)
     try:
         asyncio.run(_serve(app, options.host, options.port))
     except OSError as error:

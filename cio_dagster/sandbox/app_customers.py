@@ -13,7 +13,7 @@ from typing import Any
 from aiohttp import web
 
 from cio_dagster.sandbox import devices, limits, segments
-from cio_dagster.sandbox.answers import Refused, app_error, json_answer
+from cio_dagster.sandbox.answers import app_error, json_answer
 from cio_dagster.sandbox.app_requests import identifier_of, limit_of, object_of, page, person_of, start_of
 from cio_dagster.sandbox.filters import Filter, InvalidFilter, attribute_condition, read_filter
 from cio_dagster.sandbox.identity import match_key

@@ -188,7 +188,7 @@ class AppExports:
         for number, row in enumerate(rows, start=1):
             try:
                 operation = checks.check(self._workspace, _operation(given, row))
-            except (Invalid, KeyError) as error:
+            except (Invalid, KeyError, ValueError) as error:
                 error_text = error_text or f"row {number}: {error}"
                 continue
             exists = self._exists(given["type"], operation)
@@ -209,17 +209,17 @@ class AppExports:
 def _operation(given: dict[str, Any], row: dict[str, str]) -> dict[str, Any]:
     """A row of a CSV file as the v2 operation that does the same; empty cells are left out."""
     cells = {name: value for name, value in row.items() if name and value}
-    type, identifier = given["type"], given.get("identifier")
-    if type == "people":
-        return {"type": "person", "action": "identify", "identifiers": {identifier: cells.pop(identifier)},
-                "attributes": cells}  # fmt: skip
-    if type == "event":
-        name, timestamp = cells.pop("name"), cells.pop("timestamp", None)
-        return {"type": "person", "action": "event", "identifiers": {identifier: cells.pop(identifier)}, "name": name,
-                "timestamp": int(timestamp) if timestamp else None, "attributes": cells}  # fmt: skip
+    type, identifier = given["type"], str(given.get("identifier"))
     if type == "object":
-        key = {"object_type_id": given["object_type_id"], "object_id": cells.pop("object_id")}
-        return {"type": "object", "action": "identify", "identifiers": key, "attributes": cells}
-    key = {"object_type_id": cells.pop("object_type_id"), "object_id": cells.pop("object_id")}
-    person = {"identifiers": {identifier: cells.pop(identifier)}, "relationship_attributes": cells}
-    return {"type": "object", "action": "add_relationships", "identifiers": key, "cio_relationships": [person]}
+        object = {"object_type_id": given["object_type_id"], "object_id": cells.pop("object_id")}
+        return {"type": "object", "action": "identify", "identifiers": object, "attributes": cells}
+    person = {identifier: cells.pop(identifier)}
+    if type == "people":
+        return {"type": "person", "action": "identify", "identifiers": person, "attributes": cells}
+    if type == "event":
+        timestamp = cells.pop("timestamp", None)
+        event = {"name": cells.pop("name"), "timestamp": int(timestamp) if timestamp else None, "attributes": cells}
+        return {"type": "person", "action": "event", "identifiers": person, **event}
+    object = {"object_type_id": cells.pop("object_type_id"), "object_id": cells.pop("object_id")}
+    related = [{"identifiers": person, "relationship_attributes": cells}]
+    return {"type": "object", "action": "add_relationships", "identifiers": object, "cio_relationships": related}

@@ -34,7 +34,7 @@ def add(workspace: Workspace, identifier: Identifier, device: dict[str, Any]) ->
         device.get("last_used") or int(workspace.now()),
         dump(attributes),
     )
-    workspace.log("device_change", {"action": "add", "token": token, "platform": device["platform"]}, **person.who)
+    workspace.log("device_change", {"action": "add", "token": token, "platform": device["platform"]}, person.who)
 
 
 def delete(workspace: Workspace, identifier: Identifier, token: str) -> None:
@@ -44,7 +44,7 @@ def delete(workspace: Workspace, identifier: Identifier, token: str) -> None:
         return
     removed = workspace.store.run("DELETE FROM devices WHERE token = ? AND cio_id = ?", token, person.cio_id).rowcount
     if removed:
-        workspace.log("device_change", {"action": "delete", "token": token}, **person.who)
+        workspace.log("device_change", {"action": "delete", "token": token}, person.who)
 
 
 def of_person(workspace: Workspace, cio_id: str) -> list[dict[str, Any]]:

@@ -61,7 +61,7 @@ def record(
         dump(attributes),
     )
     if person:
-        workspace.log(type, attributes, **person.who, name=name, timestamp=when)
+        workspace.log(type, attributes, person.who, name=name, timestamp=when)
 
 
 def _repeats(workspace: Workspace, id: str, owner: str, received_at: float) -> bool:

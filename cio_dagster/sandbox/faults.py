@@ -98,8 +98,6 @@ class Fault:
         answer: web.StreamResponse | None = None
         if self.status is None or self.apply:
             answer = await handler(request)
-        else:
-            await request.read()
         await asyncio.sleep(self.delay)
         if self.drop_answer:
             return _cut(request)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
+from functools import lru_cache
 from typing import NamedTuple
 
 PERSON_IDENTIFIERS = ("id", "email", "phone")
@@ -74,5 +75,9 @@ def new_cio_object_id() -> str:
 
 def new_ulid(milliseconds: int) -> str:
     """A ULID of this moment with 80 random bits."""
-    number = (milliseconds << 80) | secrets.randbits(80)
-    return "".join(_CROCKFORD[(number >> shift) & 31] for shift in range(125, -1, -5))
+    return _time_part(milliseconds) + "".join(map(_CROCKFORD.__getitem__, map((31).__and__, secrets.token_bytes(16))))
+
+
+@lru_cache(maxsize=64)
+def _time_part(milliseconds: int) -> str:
+    return "".join(_CROCKFORD[(milliseconds >> shift) & 31] for shift in range(45, -1, -5))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 from typing import NoReturn
 
@@ -14,12 +15,15 @@ from cio_dagster.sandbox.workspace import Workspace
 
 
 def read_json(body: bytes) -> object:
-    """Read JSON strictly: no NaN or Infinity, no half surrogate pairs.
+    """Read JSON strictly: no NaN, no Infinity however spelt, no half surrogate pairs.
 
     Raises:
         ValueError: It is not JSON.
     """
-    value: object = json.loads(body, parse_constant=_refuse_constant)
+    try:
+        value: object = json.loads(body, parse_constant=_refuse_constant, parse_float=_finite)
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
     if b"\\ud" in body or b"\\uD" in body:
         json.dumps(value, ensure_ascii=False).encode()
     return value
@@ -27,6 +31,13 @@ def read_json(body: bytes) -> object:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is out of range")
+    return number
 
 
 class Intake:

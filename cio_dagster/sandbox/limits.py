@@ -34,9 +34,12 @@ class Invalid(Exception):
         self.reason = reason
 
 
+_COMPACT = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
 def encoded(value: object) -> str:
     """A value as compact JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return _COMPACT.encode(value)
 
 
 def utf8_bytes(text: str) -> int:

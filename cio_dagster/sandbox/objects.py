@@ -15,7 +15,7 @@ from cio_dagster.sandbox import limits
 from cio_dagster.sandbox.identity import Identifier, new_cio_object_id
 from cio_dagster.sandbox.people import Person, as_text, find, find_or_create, is_suppressed, merge_nested
 from cio_dagster.sandbox.store import dump
-from cio_dagster.sandbox.workspace import Workspace
+from cio_dagster.sandbox.workspace import NOBODY, Workspace
 
 
 @dataclass
@@ -199,4 +199,4 @@ def _over(attributes: Mapping[str, Any]) -> str | None:
 
 def _log(workspace: Workspace, type: str, object: Object, person: Person | None, data: dict[str, Any]) -> None:
     about = {"object_type_id": object.object_type_id, "object_id": object.object_id}
-    workspace.log(type, {**data, **about}, **(person.who if person else {}), name=object.object_id)
+    workspace.log(type, {**data, **about}, person.who if person else NOBODY, name=object.object_id)

@@ -15,10 +15,10 @@ from typing import Any
 from cio_dagster.sandbox import limits
 from cio_dagster.sandbox.identity import PERSON_IDENTIFIERS, Identifier, is_phone, match_key, new_cio_id
 from cio_dagster.sandbox.store import dump
-from cio_dagster.sandbox.workspace import Workspace
+from cio_dagster.sandbox.workspace import Who, Workspace
 
 _COLUMNS = {"id": "id", "email": "email_key", "phone": "phone", "cio_id": "cio_id", "anonymous_id": "anonymous_id"}
-_NOT_ATTRIBUTES = {*PERSON_IDENTIFIERS, "cio_id", "anonymous_id", "_update", "_timestamp", "cio_relationships"}
+_CONTROLS = ("cio_id", "_update", "_timestamp", "cio_relationships")
 _TOPIC = "cio_subscription_preferences.topics."
 ANONYMOUS_DAYS = 30
 """How far back anonymous events join a person. Source: Customer.io's Track OpenAPI, /api/v1/events."""
@@ -59,9 +59,9 @@ class Person:
         return {"email": self.email, "id": self.id, "cio_id": self.cio_id}
 
     @property
-    def who(self) -> dict[str, str | None]:
+    def who(self) -> Who:
         """The person as :meth:`Workspace.log` takes it."""
-        return {"cio_id": self.cio_id, "id": self.id, "email": self.email}
+        return Who(self.cio_id, self.id, self.email)
 
 
 def find(workspace: Workspace, identifier: Identifier) -> Person | None:
@@ -96,7 +96,7 @@ def create(workspace: Workspace, identifier: Identifier, now: int) -> Person | N
         now,
         now,
     )
-    workspace.log("profile_create", {}, **person.who)
+    workspace.log("profile_create", {}, person.who)
     _take_held_events(workspace, person, identifier)
     return person
 
@@ -130,6 +130,7 @@ def identify(
     settings = workspace.settings
     now = int(workspace.now())
     given = _given_identifiers(workspace, attributes)
+    apart = {*_CONTROLS, *(each.kind for each in given), *_empty_identifiers(workspace, attributes)}
     if any(is_suppressed(workspace, each) for each in (identifier, *given)):
         return None
     person = find(workspace, identifier)
@@ -148,7 +149,7 @@ def identify(
     # A time to come would make every later update stale, so it counts as now.
     when = now if timestamp is None else min(timestamp, now)
     if settings.stale_timestamps == "profile" and when < person.updated_at:
-        workspace.log("skipped_update", {"timestamp": when, "last_update": person.updated_at}, **person.who)
+        workspace.log("skipped_update", {"timestamp": when, "last_update": person.updated_at}, person.who)
         return person
     changes: dict[str, dict[str, str]] = {}
     failures: dict[str, dict[str, str]] = {}
@@ -156,7 +157,7 @@ def identify(
     for each in given:
         _set_identifier(workspace, person, each, identifier, now, changes, failures)
     for name, value in attributes.items():
-        if name in _NOT_ATTRIBUTES and not (name == "phone" and isinstance(value, str) and not is_phone(value)):
+        if name in apart:
             continue
         if settings.stale_timestamps == "attribute" and when < person.set_at.get(name, 0):
             stale.append(name)
@@ -166,11 +167,11 @@ def identify(
         person.updated_at = max(person.updated_at, when)
     save(workspace, person)
     if changes:
-        workspace.log("attribute_change", changes, **person.who, timestamp=when)
+        workspace.log("attribute_change", changes, person.who, timestamp=when)
     if failures:
-        workspace.log("failed_attribute_change", failures, **person.who)
+        workspace.log("failed_attribute_change", failures, person.who)
     if stale:
-        workspace.log("skipped_update", {"attributes": stale, "timestamp": when}, **person.who)
+        workspace.log("skipped_update", {"attributes": stale, "timestamp": when}, person.who)
     return person
 
 
@@ -189,6 +190,12 @@ def _given_identifiers(workspace: Workspace, attributes: Mapping[str, Any]) -> l
     return given
 
 
+def _empty_identifiers(workspace: Workspace, attributes: Mapping[str, Any]) -> list[str]:
+    """The identifiers given as null or empty, which leave the person's own alone."""
+    kinds = (*workspace.settings.enabled_identifiers, "anonymous_id")
+    return [kind for kind in kinds if kind in attributes and attributes[kind] in (None, "")]
+
+
 def _relabel(workspace: Workspace, identifier: Identifier, given: list[Identifier], now: int) -> Person | None:
     """The person whom the call's attributes name, given the identifier that addresses them from now on."""
     for each in given:
@@ -198,7 +205,7 @@ def _relabel(workspace: Workspace, identifier: Identifier, given: list[Identifie
             setattr(person, identifier.kind, identifier.value)
             person.set_at[identifier.kind] = now
             save(workspace, person)
-            workspace.log("attribute_change", {identifier.kind: _change(before, identifier.value)}, **person.who)
+            workspace.log("attribute_change", {identifier.kind: _change(before, identifier.value)}, person.who)
             _take_held_events(workspace, person, identifier)
             return person
     return None
@@ -232,7 +239,6 @@ def _set_identifier(
     setattr(person, kind, value)
     person.set_at[kind] = now
     changes[kind] = _change(current, value)
-    save(workspace, person)
     _take_held_events(workspace, person, given)
     if kind == "anonymous_id":
         _take_anonymous(workspace, person, value)
@@ -251,8 +257,9 @@ def _set_attribute(
     if name.startswith(_TOPIC):
         # The one documented dotted name: it changes one topic and leaves the others.
         before = attributes.get("cio_subscription_preferences")
-        topics = before.get("topics", {}) if isinstance(before, dict) else {}
-        name, value = "cio_subscription_preferences", {"topics": {**topics, name[len(_TOPIC) :]: value}}
+        known = before if isinstance(before, dict) else {}
+        topics = known.get("topics") or {}
+        name, value = "cio_subscription_preferences", {**known, "topics": {**topics, name[len(_TOPIC) :]: value}}
     removes = {"both": (None, ""), "null": (None,), "empty": ("",), "none": ()}[workspace.settings.person_unset]
     current = attributes.get(name)
     if value in removes:
@@ -298,7 +305,7 @@ def delete(workspace: Workspace, identifier: Identifier) -> Person | None:
     person = find(workspace, identifier)
     if person:
         _remove(workspace, person)
-        workspace.log("profile_delete", {}, **person.who)
+        workspace.log("profile_delete", {}, person.who)
     return person
 
 
@@ -353,9 +360,9 @@ def merge(workspace: Workspace, primary: Identifier, secondary: Identifier) -> N
             changes[kind] = _change(None, value)
     kept.updated_at = now
     save(workspace, kept)
-    workspace.log("profile_merge", {"secondary": gone.identifiers}, **kept.who)
+    workspace.log("profile_merge", {"secondary": gone.identifiers}, kept.who)
     if changes:
-        workspace.log("attribute_change", changes, **kept.who)
+        workspace.log("attribute_change", changes, kept.who)
 
 
 def _take_anonymous(workspace: Workspace, person: Person, anonymous_id: str) -> None:
@@ -376,7 +383,7 @@ def _take_anonymous(workspace: Workspace, person: Person, anonymous_id: str) -> 
         since,
     ).rowcount
     if joined:
-        workspace.log("anon_merge", {"anonymous_id": anonymous_id, "events": joined}, **person.who)
+        workspace.log("anon_merge", {"anonymous_id": anonymous_id, "events": joined}, person.who)
 
 
 def _take_held_events(workspace: Workspace, person: Person, identifier: Identifier) -> None:

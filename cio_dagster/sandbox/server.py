@@ -101,7 +101,9 @@ class _Gate:
         async def admitted(request: web.Request) -> web.StreamResponse:
             return await self._admit(api, request, handler)
 
+        body = b""
         try:
+            body = await request.read()
             fault = self._faults.befalling(request)
             response = await (fault.befall(request, admitted) if fault else admitted(request))
             return response
@@ -112,7 +114,7 @@ class _Gate:
                 method=request.method,
                 path=request.rel_url.raw_path_qs,
                 status=response.status if response is not None and request.get("answered", True) else None,
-                bytes=len(request._read_bytes or b""),
+                bytes=len(body),
                 operations=request.get("operations", 0),
             )
 

@@ -76,6 +76,8 @@ class Store:
     def __init__(self, path: Path | None = None) -> None:
         self._connection = sqlite3.connect(path or ":memory:", isolation_level=None, cached_statements=256)
         self._connection.row_factory = sqlite3.Row
+        # A file belongs to one sandbox at a time; the lock ends with the process.
+        self._connection.execute("PRAGMA locking_mode = EXCLUSIVE")
         # Synchronous NORMAL with a write-ahead log survives the death of the process, which is what is promised.
         self._connection.execute("PRAGMA journal_mode = WAL")
         self._connection.execute("PRAGMA synchronous = NORMAL")
@@ -133,6 +135,9 @@ class Store:
         self._connection.close()
 
 
+_COMPACT = json.JSONEncoder(separators=(",", ":"))
+
+
 def dump(value: object) -> str:
     """A value as the JSON that the tables hold."""
-    return json.dumps(value, separators=(",", ":"))
+    return _COMPACT.encode(value)

@@ -221,7 +221,7 @@ class TrackV1:
             attributes = checks.attributes({k: v for k, v in data.items() if k != kind and k not in _FORM_KEYS})
         except Invalid as error:
             return v1_error(error.message)
-        operation = {
+        operation: dict[str, Any] = {
             "identifiers": identifiers,
             "attributes": attributes,
             "timestamp": None,

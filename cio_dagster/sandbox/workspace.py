@@ -5,11 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 from cio_dagster.sandbox.identity import new_ulid
 from cio_dagster.sandbox.settings import Settings, object_types
 from cio_dagster.sandbox.store import Store, dump
+
+
+class Who(NamedTuple):
+    """Whom an activity is about."""
+
+    cio_id: str | None
+    id: str | None
+    email: str | None
+
+
+NOBODY = Who(None, None, None)
 
 
 class Workspace:
@@ -44,14 +55,12 @@ class Workspace:
         self,
         type: str,
         data: Mapping[str, Any],
+        who: Who = NOBODY,
         *,
-        cio_id: str | None = None,
-        id: str | None = None,
-        email: str | None = None,
         name: str | None = None,
         timestamp: int | None = None,
     ) -> None:
         """Add an activity, which the open change writes."""
         now = self.now()
         when = int(now) if timestamp is None else timestamp
-        self._activities.append((new_ulid(int(now * 1000)), type, name, cio_id, id, email, when, dump(data)))
+        self._activities.append((new_ulid(int(now * 1000)), type, name, *who, when, dump(data)))
