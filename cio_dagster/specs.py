@@ -83,8 +83,13 @@ class Spec(_Model):
 
     @property
     def identifiers(self) -> dict[str, Identifier]:
-        """Role (`person`, `object`, `token`, `row_id`) to identifier: the parts of the sync key, in order."""
+        """Role (`person`, `object`, `token`, `row_id`) to identifier: all that names a row."""
         raise NotImplementedError
+
+    @property
+    def sync_key(self) -> list[str]:
+        """The roles that form the sync key, in order."""
+        return list(self.identifiers)
 
     @property
     def fields(self) -> dict[str, str]:
@@ -94,7 +99,7 @@ class Spec(_Model):
     @property
     def identity(self) -> dict[str, str]:
         """What must not change while a snapshot is kept: the object, its sync key, and where its rows live."""
-        return {"object": self.object} | {role: part.kind for role, part in self.identifiers.items()}
+        return {"object": self.object} | {role: self.identifiers[role].kind for role in self.sync_key}
 
     @property
     def removes(self) -> bool:
@@ -274,9 +279,14 @@ class Event(Spec):
         return named | ({"timestamp": self.timestamp} if self.timestamp else {})
 
     @property
-    def identity(self) -> dict[str, str]:
-        """The ledger of sent rows is by row id alone."""
-        return {"object": self.object, "row_id": "row_id"}
+    def sync_key(self) -> list[str]:
+        """The row id alone: whoever the event is about, it is sent once."""
+        return ["row_id"]
+
+    @property
+    def single(self) -> bool:
+        """Whether each event is a request of its own."""
+        return self.key == "anonymous_id" and self.anonymous_endpoint == "v1"
 
 
 class Collection(Spec):
@@ -429,9 +439,13 @@ def find_spec(metadata: Mapping[str, Any]) -> AnySpec | None:
         if isinstance(value, AnySpec):
             return value
         if key == METADATA_KEY:
-            data = getattr(value, "value", value)
-            return _ANY_SPEC.validate_python(data, strict=False)
+            return read_spec(getattr(value, "value", value))
     return None
+
+
+def read_spec(data: Mapping[str, Any]) -> AnySpec:
+    """The spec that `model_dump(mode="json")` wrote."""
+    return _ANY_SPEC.validate_python(data, strict=False)
 
 
 def _check_name_or_id(name: str | None, id: int | None) -> None:

@@ -74,7 +74,7 @@ def prepare(frame: pl.LazyFrame, spec: AnySpec) -> Prepared:
         rows = rows.with_columns(_content=joined_object([(name, pl.col(name)) for name in names]))
         rows = rows.with_columns(_key=content_key("_content"))
     else:
-        rows = rows.with_columns(_key=sync_key(spec.identifiers))
+        rows = rows.with_columns(_key=sync_key(spec))
     if spec.keep_newest_by:
         rows = rows.with_columns(_newest=source(spec.keep_newest_by))
 

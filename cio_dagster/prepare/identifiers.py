@@ -12,7 +12,7 @@ from cio_dagster.limits import EXACT_INTEGER, IDENTIFIER_BYTES
 from cio_dagster.prepare.columns import source
 from cio_dagster.prepare.json_text import decimal_text, quoted
 from cio_dagster.prepare.rejects import Reject, reject
-from cio_dagster.specs import Identifier
+from cio_dagster.specs import AnySpec, Identifier
 
 EMAIL = r"^[^@\s]+@[^@\s]+$"
 """One @ between two parts without spaces; Customer.io judges the rest."""
@@ -71,11 +71,11 @@ def identifier_rejects(role: str, identifier: Identifier) -> Iterator[Reject]:
         )
 
 
-def sync_key(identifiers: dict[str, Identifier]) -> pl.Expr:
+def sync_key(spec: AnySpec) -> pl.Expr:
     """The sync key as one string: the identifier, or a JSON array of them. Emails in lower case, as Customer.io compares them."""
     parts = [
-        pl.col(f"_{role}").str.to_lowercase() if identifier.kind == "email" else pl.col(f"_{role}")
-        for role, identifier in identifiers.items()
+        pl.col(f"_{role}").str.to_lowercase() if spec.identifiers[role].kind == "email" else pl.col(f"_{role}")
+        for role in spec.sync_key
     ]
     if len(parts) == 1:
         return parts[0]

@@ -1,0 +1,100 @@
+"""The log of Customer.io's answers to a plan's requests: one JSON line each, appended as they come.
+
+A line says which positions of the plan a request held and which of them were refused:
+
+    {"from": 0, "to": 1480, "at": "2026-01-31T12:00:00+00:00", "refused": [[17, "invalid", "attributes.plan", "too long"]]}
+
+Positions without a line were not answered, as far as is known, and stay pending. A line that a crash cut short counts as none: what it
+would have said is sent again, which is safe.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+
+import polars as pl
+from typing_extensions import Self
+
+OUTCOME = pl.Schema(
+    {"_outcome": pl.String, "reason": pl.String, "field": pl.String, "message": pl.String, "at": pl.Datetime("us", "UTC")}
+)
+"""What became of an operation: `accepted`, `refused` or `pending`; with reason, field and message where it was refused."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One operation that Customer.io refused: its position in the plan, and Customer.io's reason, field and message."""
+
+    position: int
+    reason: str
+    field: str
+    message: str
+
+
+class AnswerLog:
+    """Appends answers to a file. Each line is handed to the operating system at once, and to the disk when the log is closed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: int | None = None
+
+    def __enter__(self) -> Self:
+        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        return self
+
+    def __exit__(self, *_: tuple[type[BaseException], BaseException, TracebackType] | None) -> None:
+        if self._file is not None:
+            os.fsync(self._file)
+            os.close(self._file)
+            self._file = None
+
+    def append(self, start: int, stop: int, refused: Sequence[Refusal]) -> None:
+        """Record the answer to the request that held positions `start` to `stop` (not included)."""
+        if self._file is None:
+            raise ValueError("the log is not open")
+        line = {
+            "from": start,
+            "to": stop,
+            "at": datetime.now(timezone.utc).isoformat(),
+            "refused": [[each.position, each.reason, each.field, each.message] for each in refused],
+        }
+        os.write(self._file, json.dumps(line).encode() + b"\n")
+
+
+def read_outcomes(path: Path, operations: int) -> pl.DataFrame:
+    """One row of schema OUTCOME for each of the plan's positions, in their order."""
+    ranges: list[tuple[int, int, str]] = []
+    refused: list[tuple[int, str, str, str]] = []
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+        try:
+            answer = json.loads(line) if line.endswith(b"\n") else None
+        except ValueError:
+            answer = None
+        if answer is None:
+            break
+        ranges.append((answer["from"], answer["to"], answer["at"]))
+        refused.extend(tuple(each) for each in answer["refused"])
+    answered = pl.DataFrame(ranges, schema={"from": pl.UInt32, "to": pl.UInt32, "at": pl.String}, orient="row").with_columns(
+        pl.col("at").str.to_datetime(time_unit="us", time_zone="UTC")
+    )
+    refusals = pl.DataFrame(
+        refused, schema={"_position": pl.UInt32, "reason": pl.String, "field": pl.String, "message": pl.String}, orient="row"
+    ).unique("_position", keep="last")
+    positions = pl.select(_position=pl.int_range(operations, dtype=pl.UInt32)).set_sorted("_position")
+    outcomes = positions.join_asof(answered.sort("from"), left_on="_position", right_on="from", strategy="backward")
+    reached = (pl.col("_position") < pl.col("to")).fill_null(False)
+    outcomes = outcomes.join(refusals, on="_position", how="left", maintain_order="left").with_columns(
+        _outcome=pl.when(~reached)
+        .then(pl.lit("pending"))
+        .when(pl.col("reason").is_not_null())
+        .then(pl.lit("refused"))
+        .otherwise(pl.lit("accepted")),
+        at=pl.when(reached).then(pl.col("at")),
+    )
+    return outcomes.select(OUTCOME.names()).cast(dict(OUTCOME))  # type: ignore[arg-type]

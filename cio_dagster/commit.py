@@ -1,0 +1,90 @@
+"""COMMIT: the snapshot and the outcomes of a plan, from what its answers prove. Made twice, it counts once."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import polars as pl
+
+from cio_dagster.answers import read_outcomes
+from cio_dagster.plan import Plan
+from cio_dagster.specs import AnySpec, Event
+from cio_dagster.state import OUTCOMES_SCHEMA, AssetState
+
+PLAN_COLUMNS = ["_position", "_row", "_operation", "_changes", "_body"]
+
+
+def commit(state: AssetState, plan: Plan, spec: AnySpec) -> pl.DataFrame:
+    """Write the snapshot, then the outcomes, then close the plan.
+
+    Accepted rows enter the snapshot or leave it; refused and pending ones do neither, so that the next run tries them again. Returns how
+    many operations had which outcome: `_operation`, `_outcome` (String), `rows` (UInt32).
+    """
+    operations = plan.operations()
+    count = operations.select(pl.len()).collect().item()
+    answered = read_outcomes(plan.answers_path, count)
+    done = pl.concat([operations, answered.lazy()], how="horizontal")
+    left_out = pl.col("_operation") == "left_out"
+    done = done.with_columns(_outcome=pl.when(left_out).then(pl.lit("left_out")).otherwise("_outcome"))
+    now = datetime.now(timezone.utc)
+
+    if (snapshot := _snapshot(state, plan, spec, done, now)) is not None:
+        state.write_snapshot(snapshot, plan, append=isinstance(spec, Event))
+    state.write_outcomes(_outcomes(state, plan, done, now), plan)
+    counted = done.group_by("_operation", "_outcome").agg(rows=pl.len()).collect(engine="streaming")
+    state.close_plan(plan)
+    return counted
+
+
+def _snapshot(state: AssetState, plan: Plan, spec: AnySpec, done: pl.LazyFrame, now: datetime) -> pl.LazyFrame | None:
+    """What Customer.io holds now (of a ledger: what is new in it); None where nothing changed."""
+    taken = done.filter(pl.col("_outcome").is_in(["accepted", "left_out"]))
+    written = taken.filter(pl.col("_operation") != "delete").with_columns(
+        _accepted_at=pl.col("at").fill_null(now), **({"_status": pl.col("_outcome")} if isinstance(spec, Event) else {})
+    )
+    written = written.drop(*PLAN_COLUMNS, "_outcome", "reason", "field", "message", "at")
+    before = state.snapshot()
+    baseline = plan.baseline() if plan.baseline() is not None else before
+    nothing = taken.select(pl.len()).collect(engine="streaming").item() == 0
+    if nothing and before is not None and plan.baseline() is None:
+        return None
+    if baseline is None or isinstance(spec, Event):
+        return written
+    # Delta has no columns that differ by case only: a renamed attribute takes the place of the old one.
+    names = {name.casefold(): name for name in written.collect_schema()}
+    stale = [name for name in baseline.collect_schema() if names.get(name.casefold(), name) != name]
+    kept = baseline.drop(stale).join(taken.select("_key"), on="_key", how="anti")
+    return pl.concat([kept, written], how="diagonal")
+
+
+def _outcomes(state: AssetState, plan: Plan, done: pl.LazyFrame, now: datetime) -> pl.LazyFrame:
+    sent = done.select(
+        key=pl.col("_key"),
+        operation=pl.col("_operation"),
+        outcome=pl.col("_outcome").replace({"refused": "rejected"}),
+        reason=pl.col("reason"),
+        field=pl.col("field"),
+        message=pl.col("message"),
+        time=pl.col("at").fill_null(now),
+        rows=pl.lit(1, dtype=pl.UInt32),
+    )
+    rejected = plan.rejected().select(
+        key=pl.col("_key"),
+        operation=pl.lit("prepare"),
+        outcome=pl.lit("rejected"),
+        reason=pl.col("_reject").struct.field("reason"),
+        field=pl.col("_reject").struct.field("field"),
+        message=pl.col("_reject").struct.field("message"),
+        time=pl.lit(now).cast(pl.Datetime("us", "UTC")),
+        rows=pl.lit(1, dtype=pl.UInt32),
+    )
+    unchanged = pl.LazyFrame(
+        {"operation": ["none"], "outcome": ["unchanged"], "time": [now], "rows": [plan.counts.unchanged]},
+        schema_overrides={"time": pl.Datetime("us", "UTC"), "rows": pl.UInt32},
+    ).filter(pl.col("rows") > 0)
+    where = [
+        pl.lit(plan.run_id).alias("run_id"),
+        pl.lit(state.asset).alias("asset"),
+        pl.lit(state.partition, dtype=pl.String).alias("partition"),
+    ]
+    return pl.concat([sent, rejected, unchanged], how="diagonal").with_columns(where).select(OUTCOMES_SCHEMA.names())

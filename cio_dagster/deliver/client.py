@@ -1,0 +1,290 @@
+"""The HTTP client: hosts, credentials, rate limits and retries of Customer.io's Track and App APIs.
+
+Sources: hosts, authentication and the region call by Customer.io's Track API document (servers, securitySchemes,
+/api/v1/accounts/region); Retry-After by the App API's 429. Which statuses are retried follows Customer.io's own Node client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import json
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Literal, TypeAlias
+
+import aiohttp
+import stamina
+from aiolimiter import AsyncLimiter
+from pydantic import SecretStr
+from typing_extensions import Self
+
+from cio_dagster.errors import CredentialsRefused, RegionMismatch, RequestRefused, Unavailable
+
+Region: TypeAlias = Literal["us", "eu"]
+TRACK_HOSTS: dict[Region, str] = {"us": "https://track.customer.io", "eu": "https://track-eu.customer.io"}
+APP_HOSTS: dict[Region, str] = {"us": "https://api.customer.io", "eu": "https://api-eu.customer.io"}
+
+LONGEST_WAIT = 300.0
+"""Seconds. A Retry-After beyond this is cut to it, as Customer.io's Node client does."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach one workspace, and how hard it may be driven.
+
+    Rates are a second's; `burst` is how many requests may go at once after a pause. `records_per_second` also limits rows, for
+    workspaces whose campaigns cannot take a flood. `timeout` and `longest_backoff` are seconds; `attempts` counts the first.
+    """
+
+    site_id: str
+    track_api_key: SecretStr
+    app_api_key: SecretStr
+    region: Region = "us"
+    track_url: str | None = None
+    app_url: str | None = None
+    requests_per_second: float = 150
+    burst: int = 600
+    app_requests_per_second: float = 10
+    records_per_second: float | None = None
+    concurrency: int = 32
+    timeout: float = 30
+    attempts: int = 8
+    longest_backoff: float = 30
+    batch_bytes: int = 500_000
+    operation_bytes: int = 32_000
+
+    @property
+    def track(self) -> str:
+        """The Track API's address."""
+        return (self.track_url or TRACK_HOSTS[self.region]).rstrip("/")
+
+    @property
+    def app(self) -> str:
+        """The App API's address."""
+        return (self.app_url or APP_HOSTS[self.region]).rstrip("/")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer that a retry would not change: its status, its JSON (an empty object where it has none), and its errors."""
+
+    status: int
+    content: Any
+    text: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether the request as a whole was taken."""
+        return self.status < 300
+
+    @property
+    def errors(self) -> list[dict[str, Any]]:
+        """Customer.io's error objects, whichever of its shapes they came in: `errors`, `meta.errors`, `meta.error` or plain text."""
+        content: dict[str, Any] = self.content if isinstance(self.content, dict) else {}
+        meta = content.get("meta")
+        meta = meta if isinstance(meta, dict) else {}
+        found = content.get("errors") or meta.get("errors") or ([meta["error"]] if meta.get("error") else [])
+        if not found and not self.ok:
+            found = [self.text.strip()[:200] or f"HTTP status {self.status}"]
+        return [each if isinstance(each, dict) else {"message": str(each)} for each in found]
+
+    def error_text(self) -> str:
+        """The errors in words, for messages."""
+        return "; ".join(str(each.get("message") or each.get("detail") or each.get("reason") or each) for each in self.errors)
+
+
+@dataclass
+class Traffic:
+    """What was sent: requests and body bytes; retries; seconds spent waiting for the rate limits."""
+
+    requests: int = 0
+    bytes: int = 0
+    retries: int = 0
+    throttled_seconds: float = 0.0
+
+
+class _TryAgain(Exception):
+    def __init__(self, reason: str, *, status: int | None = None, after: float | None = None) -> None:
+        super().__init__(reason)
+        self.status = status
+        self.after = after
+
+
+@dataclass
+class Client:
+    """One workspace's APIs, inside one event loop. Use as `async with`."""
+
+    connection: Connection
+    traffic: Traffic = field(default_factory=Traffic)
+
+    async def __aenter__(self) -> Self:
+        at = self.connection
+        self._session = aiohttp.ClientSession(
+            timeout=aiohttp.ClientTimeout(total=at.timeout),
+            connector=aiohttp.TCPConnector(limit=at.concurrency),
+            headers={"Content-Type": "application/json", "User-Agent": "cio_dagster"},
+        )
+        # A bucket of `burst` that drains at the allowed rate.
+        self._track_limit = AsyncLimiter(at.burst, at.burst / at.requests_per_second)
+        self._app_limit = AsyncLimiter(at.app_requests_per_second, 1)
+        self._record_limit = AsyncLimiter(at.records_per_second, 1) if at.records_per_second else None
+        self._held_until = {"track": 0.0, "app": 0.0}
+        return self
+
+    async def __aexit__(self, *_: tuple[type[BaseException], BaseException, TracebackType] | None) -> None:
+        await self._session.close()
+
+    async def track(self, method: str, path: str, body: bytes | None = None, *, rows: int = 0) -> Answer:
+        """Call the Track API. `rows` is how many records the request holds, for the limit in records."""
+        auth = aiohttp.BasicAuth(self.connection.site_id, self.connection.track_api_key.get_secret_value())
+        return await self._call(
+            "track", method, self.connection.track + path, {"Authorization": auth.encode()}, body, rows=rows
+        )
+
+    async def app(
+        self,
+        method: str,
+        path: str,
+        content: Any = None,
+        *,
+        body: bytes | None = None,
+        params: dict[str, str] | None = None,
+        repeatable: bool = True,
+    ) -> Answer:
+        """Call the App API with JSON content, or a ready body. A call that is not `repeatable` is tried once."""
+        key = self.connection.app_api_key.get_secret_value()
+        if not key:
+            raise CredentialsRefused("This sync needs the App API, but no App API key is configured: set CIO_APP_API_KEY.")
+        body = json.dumps(content).encode() if content is not None else body
+        headers = {"Authorization": f"Bearer {key}"}
+        return await self._call("app", method, self.connection.app + path, headers, body, params=params, repeatable=repeatable)
+
+    async def environment_id(self) -> int:
+        """Check the Track credentials and the region; return the workspace's id. Raises CredentialsRefused or RegionMismatch."""
+        answer = await self.track("GET", "/api/v1/accounts/region")
+        found = answer.content if isinstance(answer.content, dict) else {}
+        if not answer.ok or "region" not in found:
+            raise RequestRefused(
+                f"{self.connection.track} did not answer the region call as Customer.io does (status {answer.status}: "
+                f"{answer.error_text() or 'no region in it'}). Check the address.",
+                status=answer.status,
+            )
+        if found["region"] != self.connection.region:
+            raise RegionMismatch(
+                f"The workspace is in region {found['region']!r}, but {self.connection.region!r} is configured: "
+                f"set CIO_REGION={found['region']}, so that data does not pass through the other region."
+            )
+        return int(found.get("environment_id") or 0)
+
+    async def _call(
+        self,
+        api: str,
+        method: str,
+        url: str,
+        headers: dict[str, str],
+        body: bytes | None,
+        *,
+        rows: int = 0,
+        params: dict[str, str] | None = None,
+        repeatable: bool = True,
+    ) -> Answer:
+        at = self.connection
+        retry = stamina.retry_context(
+            on=lambda error: (error.after or True) if isinstance(error, _TryAgain) else False,
+            attempts=at.attempts if repeatable else 1,
+            timeout=None,
+            wait_initial=0.25,
+            wait_max=at.longest_backoff,
+            wait_jitter=1.0,
+        )
+        try:
+            async for attempt in retry:
+                with attempt:
+                    self.traffic.retries += attempt.num > 1
+                    await self._wait(api, rows)
+                    return await self._once(api, method, url, headers, body, params)
+        except _TryAgain as error:
+            tries = f"{at.attempts} times" if repeatable else "once, because repeating it is not safe"
+            message = f"{method} {_public(url)} got no usable answer ({error}); it was tried {tries}."
+            raise Unavailable(message, status=error.status) from None
+        raise AssertionError("the retry loop ends by returning or raising")
+
+    async def _wait(self, api: str, rows: int) -> None:
+        begun = time.monotonic()
+        while (pause := self._held_until[api] - time.monotonic()) > 0:
+            await asyncio.sleep(pause)
+        await (self._track_limit if api == "track" else self._app_limit).acquire()
+        if rows and self._record_limit:
+            await self._record_limit.acquire(min(rows, self._record_limit.max_rate))
+        self.traffic.throttled_seconds += time.monotonic() - begun
+
+    async def _once(
+        self, api: str, method: str, url: str, headers: dict[str, str], body: bytes | None, params: dict[str, str] | None
+    ) -> Answer:
+        self.traffic.requests += 1
+        self.traffic.bytes += len(body or b"")
+        try:
+            async with self._session.request(
+                method, url, data=body, headers=headers, params=params, allow_redirects=False
+            ) as response:
+                text = (await response.read()).decode("utf-8", errors="replace")
+                status, after, location = (
+                    response.status,
+                    response.headers.get("Retry-After"),
+                    response.headers.get("Location", ""),
+                )
+        except asyncio.TimeoutError:
+            raise _TryAgain(f"no answer within {self.connection.timeout:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _TryAgain(f"{type(error).__name__}: {error}") from None
+        return self._judge(api, url, status, text, after, location)
+
+    def _judge(self, api: str, url: str, status: int, text: str, after: str | None, location: str) -> Answer:
+        if status in (408, 429) or status >= 500:
+            seconds = _seconds(after)
+            if status == 429 and seconds:
+                # The whole API is held, not this request alone: the limit is the workspace's.
+                self._held_until[api] = max(self._held_until[api], time.monotonic() + seconds)
+            raise _TryAgain(f"status {status}", status=status, after=seconds)
+        if status in (401, 403):
+            names = "CIO_SITE_ID and CIO_TRACK_API_KEY" if api == "track" else "CIO_APP_API_KEY, and the key's scope"
+            message = f"{_public(url)} refused the credentials (status {status}): check {names}, and that they belong to the workspace."
+            raise CredentialsRefused(message, status=status)
+        if 300 <= status < 400:
+            message = (
+                f"{_public(url)} redirects to {_public(location)}, which is not followed: check CIO_REGION and the addresses."
+            )
+            raise RegionMismatch(message, status=status)
+        try:
+            content = json.loads(text) if text.strip() else {}
+        except ValueError:
+            if status < 300:
+                raise _TryAgain(f"status {status} with an answer that is no JSON", status=status) from None
+            content = {}
+        return Answer(status, content, text)
+
+
+def raise_for(answer: Answer, doing: str) -> Answer:
+    """The answer, if the request was taken. Raises RequestRefused with what was being done and Customer.io's words."""
+    if not answer.ok:
+        raise RequestRefused(f"{doing}: Customer.io answered {answer.status}: {answer.error_text()}", status=answer.status)
+    return answer
+
+
+def _seconds(after: str | None) -> float | None:
+    """A Retry-After header, in seconds or as a date, as seconds from now."""
+    if after is None:
+        return None
+    try:
+        seconds = float(after)
+    except ValueError:
+        moment = email.utils.parsedate_tz(after)
+        seconds = email.utils.mktime_tz(moment) - time.time() if moment else 0.0
+    return min(max(seconds, 0.0), LONGEST_WAIT) or None
+
+
+def _public(url: str) -> str:
+    """An address without what may be secret or personal: no user, no query."""
+    return url.split("?", 1)[0].split("@", 1)[-1]

@@ -1,0 +1,314 @@
+"""PLAN: the operations of one run, on disk before anything is sent.
+
+A plan is the preview, the unit that guards judge, and the redo log. Its folder holds
+
+    operations.parquet   one row an operation, in the order of sending; a row's place is its position
+    rejected.parquet     source rows that cannot be sent: _row, _key, _reject
+    baseline.parquet     what Customer.io was found to hold, where that was read from it instead of the snapshot
+    plan.json            what the plan is for and its counts; written last, so a folder without it is no plan
+    answers.jsonl        one line for each answered request, appended as they come (see `cio_dagster.answers`)
+
+`operations.parquet` has the columns of prepared rows as they will be in Customer.io, and `_operation`, `_changes` (before and after of each
+changed attribute, as JSON) and `_body` (the JSON that is sent; null where nothing is).
+
+| `_operation` | what | a request |
+|---|---|---|
+| `left_out` | an event from before the start of the sync | no |
+| `delete` | the row is removed | yes (not for a collection's row) |
+| `keep` | an unchanged row of a collection that is replaced | yes |
+| `create`, `update`, `send` | the row is written | yes |
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from cio_dagster.diff import NEW, diff
+from cio_dagster.limits import CAMPAIGN_WINDOW_SECONDS, OPERATION_BYTES
+from cio_dagster.operations import body_limit, removal_body, write_body
+from cio_dagster.prepare import Prepared, duplicate_rejects, prepare
+from cio_dagster.specs import AnySpec, Collection, Event
+
+FORMAT = 1
+"""The version of this layout."""
+
+OPERATIONS, REJECTED, BASELINE, MANIFEST, ANSWERS = (
+    "operations.parquet",
+    "rejected.parquet",
+    "baseline.parquet",
+    "plan.json",
+    "answers.jsonl",
+)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Rows by what the plan does with them. source = rejected + unchanged + left_out + create + update + send + keep."""
+
+    source: int = 0
+    rejected: int = 0
+    unchanged: int = 0
+    left_out: int = 0
+    create: int = 0
+    update: int = 0
+    send: int = 0
+    keep: int = 0
+    delete: int = 0
+    known: int = 0
+    """Rows of the baseline."""
+    old_events: int = 0
+    """Events to be sent that are too old to set off campaigns."""
+    future_events: int = 0
+    """Events to be sent whose time is in the future, which Customer.io does not document."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A plan on disk."""
+
+    folder: Path
+    run_id: str
+    sequence: int
+    """Counts the plans of one asset partition, so that a commit can tell whether it was made already."""
+    made_at: str
+    counts: Counts
+    format: int = FORMAT
+    spec: dict[str, Any] = field(default_factory=dict)
+
+    def operations(self) -> pl.LazyFrame:
+        """The operations, with `_position` (UInt32)."""
+        return pl.scan_parquet(self.folder / OPERATIONS).with_row_index("_position")
+
+    def rejected(self) -> pl.LazyFrame:
+        """The rows that cannot be sent: `_row`, `_key`, `_reject`."""
+        return pl.scan_parquet(self.folder / REJECTED)
+
+    def baseline(self) -> pl.LazyFrame | None:
+        """What was read from Customer.io to compare with, or None where that was the snapshot."""
+        path = self.folder / BASELINE
+        return pl.scan_parquet(path) if path.exists() else None
+
+    @property
+    def answers_path(self) -> Path:
+        """The log of answered requests."""
+        return self.folder / ANSWERS
+
+
+def make_plan(
+    frame: pl.LazyFrame,
+    spec: AnySpec,
+    folder: Path,
+    *,
+    snapshot: pl.LazyFrame | None,
+    baseline: pl.DataFrame | None,
+    run_id: str,
+    sequence: int,
+    now: datetime,
+    start: datetime | None,
+    operation_bytes: int = OPERATION_BYTES,
+    full_resync: bool = False,
+) -> Plan:
+    """Write the plan that makes Customer.io equal to `frame`, and read nothing from the network.
+
+    snapshot
+        What Customer.io accepted before (see `cio_dagster.state`); None before the first run.
+    baseline
+        Where the spec says baseline="customerio": `_key` and identifiers of all that is there now.
+    start
+        Events from before this time (aware) are left out; None sends all. Events without times are left out where it is later
+        than they can be known to be: on a first run.
+    Raises SpecError where the frame does not fit the spec.
+    """
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(parents=True, mode=0o700)
+    prepared = _stage(prepare(frame, spec), spec, folder)
+    compared = snapshot
+    if baseline is not None:
+        compared = _with_snapshot(baseline.lazy(), snapshot)
+        compared.sink_parquet(folder / BASELINE)
+        compared = pl.scan_parquet(folder / BASELINE)
+
+    if isinstance(spec, Event):
+        planned = _event_operations(prepared, spec, compared, start)
+    elif isinstance(spec, Collection):
+        planned = _collection_operations(prepared, spec, compared, full_resync)
+    else:
+        planned = _operations(prepared, spec, compared, full_resync)
+    _write(planned, prepared, body_limit(spec, operation_bytes), folder)
+
+    counts = _count(folder, prepared, compared, spec, now)
+    plan = Plan(folder, run_id, sequence, now.isoformat(), counts, spec=spec.model_dump(mode="json"))
+    for name in ("ready.parquet", "staged-rejected.parquet"):
+        (folder / name).unlink()
+    manifest = {key: value for key, value in asdict(plan).items() if key != "folder"}
+    _write_last(folder / MANIFEST, json.dumps(manifest, indent=1))
+    return plan
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """The plan in a folder, or None where there is none (or one that was never finished)."""
+    path = folder / MANIFEST
+    if not path.exists():
+        return None
+    manifest = json.loads(path.read_text())
+    return Plan(folder=folder, **manifest | {"counts": Counts(**manifest["counts"])})
+
+
+def _stage(prepared: Prepared, spec: AnySpec, folder: Path) -> Prepared:
+    """Read the source once, to disk; then take out the rows that share a key."""
+    ready, rejected = folder / "ready.parquet", folder / "staged-rejected.parquet"
+    pl.collect_all(
+        [prepared.ready.sink_parquet(ready, lazy=True), prepared.rejected.sink_parquet(rejected, lazy=True)], engine="streaming"
+    )
+    staged = Prepared(pl.scan_parquet(ready), pl.scan_parquet(rejected), prepared.identifiers, prepared.data)
+    if isinstance(spec, Collection):
+        return staged
+    doubles = duplicate_rejects(staged.ready, staged.rejected, spec).collect(engine="streaming")
+    if doubles.is_empty():
+        return staged
+    return Prepared(
+        ready=staged.ready.join(doubles.lazy().select("_row"), on="_row", how="anti"),
+        rejected=pl.concat([staged.rejected.select("_row", "_key", "_reject"), doubles.lazy()]),
+        identifiers=staged.identifiers,
+        data=staged.data,
+    )
+
+
+def _with_snapshot(current: pl.LazyFrame, snapshot: pl.LazyFrame | None) -> pl.LazyFrame:
+    if snapshot is None:
+        return current
+    attributes = snapshot.select(pl.exclude(set(current.collect_schema()) - {"_key"}))
+    return current.join(attributes, on="_key", how="left")
+
+
+def _operations(prepared: Prepared, spec: AnySpec, compared: pl.LazyFrame | None, full_resync: bool) -> list[pl.LazyFrame]:
+    found = diff(prepared, compared, resend=full_resync)
+    updated = found.updated
+    if getattr(spec, "send", "changed") == "all":
+        updated = updated.with_columns(pl.col(name).alias(NEW + name) for name in prepared.data)
+    body = write_body(spec, prepared.data)
+    planned = [
+        found.created.with_columns(_operation=pl.lit("create"), _body=body),
+        updated.with_columns(_operation=pl.lit("update"), _body=body),
+    ]
+    if spec.removes:
+        planned.insert(0, found.gone.with_columns(_operation=pl.lit("delete"), _body=removal_body(spec)))
+    return planned
+
+
+def _event_operations(
+    prepared: Prepared, spec: Event, ledger: pl.LazyFrame | None, start: datetime | None
+) -> list[pl.LazyFrame]:
+    rows = prepared.ready if ledger is None else prepared.ready.join(ledger.select("_key"), on="_key", how="anti")
+    rows = rows.drop("_newest", strict=False)
+    if start is None:
+        early = pl.lit(False)
+    elif spec.timestamp is None:
+        # Without times, what a first run finds is history, and what later runs find is new.
+        early = pl.lit(ledger is None)
+    else:
+        early = pl.col("_timestamp").cast(pl.Int64) < int(start.timestamp())
+    sent = rows.filter(~early).with_columns(pl.col(name).alias(NEW + name) for name in prepared.data)
+    return [
+        rows.filter(early).with_columns(_operation=pl.lit("left_out"), _body=pl.lit(None, dtype=pl.String)),
+        sent.with_columns(_operation=pl.lit("send"), _body=write_body(spec, prepared.data)),
+    ]
+
+
+def _collection_operations(
+    prepared: Prepared, spec: Collection, compared: pl.LazyFrame | None, full_resync: bool
+) -> list[pl.LazyFrame]:
+    """All rows, in the source's order, if any differ; else none."""
+    found = diff(prepared, compared)
+    created, gone = pl.collect_all([found.created.select("_key"), found.gone.select("_key")], engine="streaming")
+    first = compared is None
+    if created.is_empty() and gone.is_empty() and not full_resync and not first:
+        return []
+    operation = pl.when(pl.col("_key").is_in(created["_key"].implode())).then(pl.lit("create")).otherwise(pl.lit("keep"))
+    rows = prepared.ready.with_columns(pl.col(name).alias(NEW + name) for name in prepared.data)
+    return [
+        found.gone.with_columns(_operation=pl.lit("delete"), _body=removal_body(spec)),
+        rows.with_columns(_operation=operation, _body=write_body(spec, prepared.data)),
+    ]
+
+
+def _write(planned: list[pl.LazyFrame], prepared: Prepared, limit: int, folder: Path) -> None:
+    """Sink the operations, those that need no request first, and move operations that are too large to the rejected rows."""
+    columns = ["_row", "_key", *prepared.identifiers, *prepared.data, "_operation", "_changes", "_body"]
+    empty = pl.LazyFrame(schema={"_row": pl.UInt32} | dict.fromkeys(columns[1:], pl.String))
+    everything = pl.concat([empty, *(part.select(pl.exclude(f"^{NEW}.*$")) for part in planned)], how="diagonal").select(
+        columns
+    )
+    size = pl.col("_body").str.len_bytes()
+    message = pl.format(f"the operation is {{}} bytes as JSON; the limit is {limit}", size)
+    too_large = pl.struct(reason=pl.lit("operation_too_large"), field=pl.lit(""), message=message)
+    large = (size > limit).fill_null(False)
+    oversized = everything.filter(large).select("_row", "_key", _reject=too_large)
+    pl.collect_all(
+        [
+            everything.filter(~large).sink_parquet(folder / OPERATIONS, lazy=True),
+            pl.concat([prepared.rejected.select("_row", "_key", "_reject"), oversized]).sink_parquet(
+                folder / REJECTED, lazy=True
+            ),
+        ],
+        engine="streaming",
+    )
+
+
+def _count(folder: Path, prepared: Prepared, compared: pl.LazyFrame | None, spec: AnySpec, now: datetime) -> Counts:
+    operations = pl.scan_parquet(folder / OPERATIONS)
+    seconds = pl.col("_timestamp").cast(pl.Int64) if "_timestamp" in prepared.data else pl.lit(None, dtype=pl.Int64)
+    sent, moment = pl.col("_operation") == "send", int(now.timestamp())
+    by_operation, ages, ready, rejected, known = pl.collect_all(
+        [
+            operations.group_by("_operation").len(),
+            operations.filter(sent).select(
+                old=(seconds < moment - CAMPAIGN_WINDOW_SECONDS).sum(), future=(seconds > moment).sum()
+            ),
+            pl.scan_parquet(folder / "ready.parquet").select(pl.len()),
+            pl.scan_parquet(folder / REJECTED).select(pl.len()),
+            (compared if compared is not None else pl.LazyFrame({"_key": []})).select(pl.len()),
+        ],
+        engine="streaming",
+    )
+    counted = dict(by_operation.iter_rows())
+    staged = pl.scan_parquet(folder / "staged-rejected.parquet").select(pl.len()).collect().item()
+    source = ready.item() + staged
+    written = sum(counted.values()) - counted.get("delete", 0)
+    is_event = isinstance(spec, Event)
+    return Counts(
+        source=source,
+        rejected=rejected.item(),
+        unchanged=source - rejected.item() - written,
+        known=known.item(),
+        old_events=ages["old"].item() or 0 if is_event else 0,
+        future_events=ages["future"].item() or 0 if is_event else 0,
+        **counted,
+    )
+
+
+def _write_last(path: Path, text: str) -> None:
+    """Write a file so that after a crash it is there whole or not at all, and what was written before it is on disk too."""
+    for each in path.parent.iterdir():
+        with each.open("rb") as file:
+            os.fsync(file.fileno())
+    partial = path.with_suffix(".partial")
+    with partial.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

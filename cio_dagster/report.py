@@ -1,0 +1,115 @@
+"""REPORT: what a run did, or what a dry run found, in numbers."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import polars as pl
+
+from cio_dagster.errors import DeliveryError
+from cio_dagster.plan import Counts, Plan
+from cio_dagster.specs import AnySpec, Threshold
+
+EXAMPLES = 10
+"""Rejected rows shown for each reason, and changes shown of each operation."""
+
+
+@dataclass
+class Report:
+    """One run of one asset partition. `seconds` is by room; rows are counted by the plan, then by what became of them."""
+
+    run_id: str
+    asset: str
+    partition: str | None
+    object: str
+    behavior: str
+    planned: Counts
+    dry_run: bool = False
+    created: int = 0
+    updated: int = 0
+    removed: int = 0
+    sent: int = 0
+    refused: int = 0
+    pending: int = 0
+    requests: int = 0
+    bytes: int = 0
+    retries: int = 0
+    throttled_seconds: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)
+    recovered: int = 0
+    """Operations of an earlier run that its answers proved accepted, committed by this run."""
+    warnings: list[str] = field(default_factory=list)
+    rejects: list[dict[str, Any]] = field(default_factory=list)
+    """Rejected rows by reason: reason, field, message, rows, example (a key)."""
+    changes: list[dict[str, Any]] = field(default_factory=list)
+    """A sample of the planned operations, removals first: operation, key, changes (JSON) or what is sent."""
+    error: DeliveryError | None = None
+
+    @property
+    def rejected(self) -> int:
+        """Rows rejected before sending and by Customer.io."""
+        return self.planned.rejected + self.refused
+
+    @property
+    def accepted(self) -> int:
+        """Operations that Customer.io accepted."""
+        return self.created + self.updated + self.removed + self.sent
+
+    def count(self, counted: pl.DataFrame) -> None:
+        """Take in what a commit counted: `_operation`, `_outcome`, `rows`."""
+        names = {"create": "created", "update": "updated", "delete": "removed", "send": "sent"}
+        for operation, outcome, rows in counted.select("_operation", "_outcome", "rows").iter_rows():
+            if outcome == "accepted" and operation in names:
+                setattr(self, names[operation], getattr(self, names[operation]) + rows)
+            elif outcome in ("refused", "pending"):
+                setattr(self, outcome, getattr(self, outcome) + rows)
+
+    def too_many_rejected(self, threshold: Threshold) -> bool:
+        """Whether more rows were rejected than `max_rejected` allows; never, where that is None."""
+        if threshold is None:
+            return False
+        return self.rejected > (threshold * self.planned.source if isinstance(threshold, float) else threshold)
+
+    def to_json(self) -> dict[str, Any]:
+        """The report for `report.json` and for metadata."""
+        return asdict(self) | {"error": str(self.error) if self.error else None, "rejected": self.rejected}
+
+
+def plan_report(plan: Plan, spec: AnySpec, asset: str, partition: str | None) -> Report:
+    """What a plan says before anything is sent."""
+    counts = plan.counts
+    report = Report(plan.run_id, asset, partition, spec.object, spec.behavior, counts)
+    if counts.old_events:
+        report.warnings.append(
+            f"{counts.old_events:,} events are older than 72 hours: they are stored, but set off no campaigns."
+        )
+    if counts.future_events:
+        report.warnings.append(
+            f"{counts.future_events:,} events are in the future; what Customer.io does with them is not documented."
+        )
+    if counts.source == 0 and counts.known and spec.object != "event":
+        report.warnings.append(f"The source is empty, while {counts.known:,} rows are known from it.")
+    report.rejects = rejects(plan.rejected().select("_key", pl.col("_reject").struct.unnest()))
+    order = pl.col("_operation").replace_strict({"delete": 0, "update": 1, "create": 2, "send": 2}, default=9)
+    shown = (
+        plan.operations()
+        .filter(pl.col("_operation").is_in(["delete", "update", "create", "send"]))
+        .group_by("_operation")
+        .head(EXAMPLES)
+        .sort(order, "_position")
+        .select(operation="_operation", key="_key", changes=pl.coalesce("_changes", "_body"))
+    )
+    report.changes = shown.collect(engine="streaming").to_dicts()
+    return report
+
+
+def rejects(rows: pl.LazyFrame) -> list[dict[str, Any]]:
+    """Rejected rows (`_key`, `reason`, `field`, `message`) by reason and field, most first."""
+    return (
+        rows.group_by("reason", "field")
+        .agg(rows=pl.len(), message=pl.col("message").first(), example=pl.col("_key").drop_nulls().first())
+        .sort("rows", descending=True)
+        .collect(engine="streaming")
+        .to_dicts()
+    )

@@ -1,0 +1,242 @@
+"""The state store: what Customer.io accepted, what became of every row, and the plan under way.
+
+    <root>/<workspace>/<asset>/<partition>/
+        state.json   format, identity of the sync, the workspace's environment id, when the first run began, the last plan's sequence
+        snapshot/    Delta table: one row for each row that Customer.io accepted (for events: each row sent or left out)
+        outcomes/    Delta table: what became of every row of every run
+        plan/        the plan under way (see `cio_dagster.plan`); gone once committed
+        report.json  counts of the last run
+        lock, lock.json
+
+Both tables carry the sequence of the plan they were last written for as a Delta transaction, so that a commit made twice counts once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import filelock
+import polars as pl
+from deltalake import CommitProperties, DeltaTable, Transaction
+
+from cio_dagster.errors import LockedError, StateError
+from cio_dagster.plan import Plan, read_plan
+from cio_dagster.specs import AnySpec
+
+FORMAT = 1
+"""The version of the layout above."""
+
+APP = "cio_dagster"
+"""The name under which the tables' Delta transactions are kept."""
+
+OUTCOMES_SCHEMA = pl.Schema(
+    {
+        "run_id": pl.String,
+        "asset": pl.String,
+        "partition": pl.String,
+        "key": pl.String,
+        "operation": pl.String,
+        "outcome": pl.String,
+        "reason": pl.String,
+        "field": pl.String,
+        "message": pl.String,
+        "time": pl.Datetime("us", "UTC"),
+        "rows": pl.UInt32,
+    }
+)
+"""The outcomes table. `outcome` is accepted, rejected, pending, left_out or unchanged; `operation` is the plan's, `prepare` for rows
+rejected before sending, `none` for unchanged rows, which one line counts. `rows` is how many rows the line speaks for."""
+
+
+@dataclass(frozen=True)
+class StateInfo:
+    """The content of `state.json`."""
+
+    identity: dict[str, str]
+    environment_id: int
+    started_at: str
+    sequence: int = 0
+    format: int = FORMAT
+
+
+@dataclass(frozen=True)
+class AssetState:
+    """The state of one asset partition of one workspace."""
+
+    root: Path
+    workspace: str
+    asset: str
+    partition: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where it is kept. Asset and partition names are percent-encoded."""
+        partition = "whole" if self.partition is None else f"partition={_quoted(self.partition)}"
+        return self.root / _quoted(self.workspace) / _quoted(self.asset) / partition
+
+    @property
+    def plan_folder(self) -> Path:
+        """Where the plan under way is."""
+        return self.folder / "plan"
+
+    @contextmanager
+    def lock(self, run_id: str) -> Iterator[None]:
+        """Be the only writer. The lock goes with the process that holds it. Raises LockedError at once if another run holds it."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock, note = filelock.FileLock(self.folder / "lock", timeout=0), self.folder / "lock.json"
+        try:
+            lock.acquire()
+        except filelock.Timeout:
+            holder = note.read_text() if note.exists() else "another process"
+            raise LockedError(
+                f"{self.asset}{'' if self.partition is None else ' partition ' + self.partition} is being written by another run: "
+                f"{holder}. Wait for it, or terminate that run: the lock goes with its process.",
+                holder=holder,
+            ) from None
+        try:
+            since = datetime.now(timezone.utc).isoformat(timespec="seconds")
+            _replace(note, json.dumps({"run": run_id, "pid": os.getpid(), "host": socket.gethostname(), "since": since}))
+            yield
+            note.unlink(missing_ok=True)
+        finally:
+            lock.release()
+
+    def info(self) -> StateInfo | None:
+        """The content of `state.json`; None before the first run. Raises StateError for a format of another version."""
+        path = self.folder / "state.json"
+        if not path.exists():
+            if DeltaTable.is_deltatable(str(self.folder / "snapshot")):
+                raise StateError(
+                    f"{path} is missing, but there is a snapshot beside it: restore it, or move {self.folder} away."
+                )
+            return None
+        try:
+            found = json.loads(path.read_text())
+            version = found["format"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateError(
+                f"{path} cannot be read ({error}): restore it, or move {self.folder} away to start anew."
+            ) from error
+        if version != FORMAT:
+            raise StateError(f"{path} has format {version}; this version of cio_dagster reads format {FORMAT}.")
+        return StateInfo(**found)
+
+    def open(self, spec: AnySpec, environment_id: int) -> StateInfo:
+        """The info, made on a first run. Raises StateError if the state is of another workspace or another kind of sync."""
+        info = self.info()
+        if info is None:
+            info = StateInfo(spec.identity, environment_id, datetime.now(timezone.utc).isoformat())
+            self._save(info)
+        if info.environment_id != environment_id:
+            raise StateError(
+                f"{self.folder} is the state of workspace {info.environment_id}, but the credentials belong to workspace "
+                f"{environment_id}. Nothing was sent. Give each workspace a name or a CIO_STATE of its own."
+            )
+        if info.identity != spec.identity:
+            raise StateError(
+                f"The snapshot of {self.asset} was made for {info.identity}; the spec now says {spec.identity}. Nothing was sent. "
+                f"Give the changed sync another asset name, or move {self.folder} away to start anew."
+            )
+        return info
+
+    def snapshot(self) -> pl.LazyFrame | None:
+        """What Customer.io accepted; None before the first commit. Raises StateError where a committed snapshot is missing."""
+        path = self.folder / "snapshot"
+        if DeltaTable.is_deltatable(str(path)):
+            return pl.scan_delta(str(path))
+        info = self.info()
+        if info is not None and info.sequence:
+            raise StateError(
+                f"{path} is missing, though {info.sequence} plans were committed to it. An empty snapshot would send everything again: "
+                f"restore it, or move {self.folder} away if that is meant."
+            )
+        return None
+
+    def plan(self) -> Plan | None:
+        """The plan under way, if a run left one behind."""
+        return read_plan(self.plan_folder)
+
+    def next_sequence(self) -> int:
+        """The sequence of the next plan."""
+        info = self.info()
+        return (info.sequence if info else 0) + 1
+
+    def write_snapshot(self, rows: pl.LazyFrame, plan: Plan, *, append: bool) -> None:
+        """Write the snapshot of a plan, unless that was done already."""
+        self._write("snapshot", rows, plan, append=append)
+
+    def write_outcomes(self, rows: pl.LazyFrame, plan: Plan) -> None:
+        """Append a plan's outcomes, unless that was done already."""
+        self._write("outcomes", rows, plan, append=True)
+
+    def close_plan(self, plan: Plan) -> None:
+        """Mark a plan as committed, and remove it."""
+        info = self.info()
+        assert info is not None
+        self._save(StateInfo(**asdict(info) | {"sequence": max(plan.sequence, info.sequence)}))
+        self.discard_plan()
+
+    def discard_plan(self) -> None:
+        """Remove the plan under way."""
+        if self.plan_folder.exists():
+            # The manifest first: a folder without it is no plan.
+            (self.plan_folder / "plan.json").unlink(missing_ok=True)
+            shutil.rmtree(self.plan_folder)
+
+    def report(self) -> dict[str, Any] | None:
+        """The report of the last run, as JSON."""
+        path = self.folder / "report.json"
+        found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+        return found
+
+    def save_report(self, report: dict[str, Any]) -> None:
+        """Keep the report of a run."""
+        _replace(self.folder / "report.json", json.dumps(report, indent=1, default=str))
+
+    def _save(self, info: StateInfo) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _replace(self.folder / "state.json", json.dumps(asdict(info), indent=1))
+
+    def _write(self, name: str, rows: pl.LazyFrame, plan: Plan, *, append: bool) -> None:
+        path = str(self.folder / name)
+        if DeltaTable.is_deltatable(path):
+            done = DeltaTable(path).transaction_version(APP)
+            if done is not None and done >= plan.sequence:
+                return
+        properties = CommitProperties(
+            app_transactions=[Transaction(APP, plan.sequence)], custom_metadata={"run_id": plan.run_id, "made_at": plan.made_at}
+        )
+        options = {"schema_mode": "merge" if append else "overwrite", "commit_properties": properties}
+        rows.sink_delta(path, mode="append" if append else "overwrite", delta_write_options=options)
+
+
+def outcomes(root: Path | str, *, workspace: str | None = None, asset: str | None = None) -> pl.LazyFrame:
+    """The outcomes of all asset partitions under a state root, of one workspace or one asset if named (schema OUTCOMES_SCHEMA)."""
+    pattern = f"{_quoted(workspace) if workspace else '*'}/{_quoted(asset) if asset else '*'}/*/outcomes"
+    tables = [pl.scan_delta(str(path)) for path in sorted(Path(root).glob(pattern))]
+    return pl.concat(tables) if tables else pl.LazyFrame(schema=OUTCOMES_SCHEMA)
+
+
+def _quoted(name: str) -> str:
+    """A name as one folder's name: `..` and `/` cannot lead elsewhere."""
+    return quote(name, safe=" ").replace(".", "%2E")
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write a file whole, or leave the one that was there."""
+    partial = path.with_suffix(path.suffix + ".partial")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(path)

@@ -1,0 +1,180 @@
+"""The six rooms in order: prepare, diff and plan; guard; deliver; commit; report.
+
+One direction. What fails before `deliver` has sent nothing; what fails in it keeps what was accepted; what a crash leaves behind, the next
+run's first step commits.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import polars as pl
+
+from cio_dagster import deliver as delivery
+from cio_dagster import guards
+from cio_dagster.answers import read_outcomes
+from cio_dagster.commit import commit
+from cio_dagster.deliver import Connection, Progress
+from cio_dagster.errors import DeliveryError, GuardError
+from cio_dagster.plan import Plan, make_plan
+from cio_dagster.report import Report, plan_report, rejects
+from cio_dagster.specs import AnySpec, Event, ManualSegment, Object, read_spec
+from cio_dagster.state import AssetState, StateInfo
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What a run may be asked for.
+
+    dry_run
+        Plan and report; send nothing, change no state.
+    full_resync
+        Send every row whole, changed or not. Events are still sent once.
+    allow_deletes
+        Lift the guards on removals and on an empty source, for this run.
+    """
+
+    dry_run: bool = False
+    full_resync: bool = False
+    allow_deletes: bool = False
+
+
+def sync(
+    frame: pl.LazyFrame,
+    spec: AnySpec,
+    state: AssetState,
+    connection: Connection,
+    *,
+    run_id: str,
+    options: RunOptions | None = None,
+    environment_id: int | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """Make Customer.io equal to a frame, as its spec says.
+
+    frame
+        The source's rows, of one asset partition.
+    environment_id
+        The workspace's id, where the connection was checked already; else it is checked first.
+    progress
+        Called while sending, with the operations answered so far and their number.
+
+    Returns a report; where Customer.io could not take the whole plan, with `error`, and what it accepted committed. Raises SpecError,
+    StateError, GuardError or DeliveryError where nothing was sent.
+    """
+    options, seconds = options or RunOptions(), dict[str, float]()
+    with state.lock(run_id):
+        with _timed(seconds, "recover"):
+            recovered = recover(state)
+        if environment_id is None:
+            environment_id = delivery.check_connection(connection)
+        info = state.open(spec, environment_id)
+        with _timed(seconds, "plan"):
+            plan = _plan(frame, spec, state, info, connection, run_id, options)
+            report = plan_report(plan, spec, state.asset, state.partition)
+        report.recovered, report.seconds, report.dry_run = recovered, seconds, options.dry_run
+        try:
+            guards.check(plan, spec, allow_deletes=options.allow_deletes)
+        except GuardError as stopped:
+            state.discard_plan()
+            if not options.dry_run:
+                raise
+            report.warnings.append(f"A guard would stop this run: {stopped}")
+        if options.dry_run:
+            state.discard_plan()
+            return report
+
+        with _timed(seconds, "deliver"):
+            _deliver(plan, spec, connection, report, progress)
+        refused = rejects(_refused(plan))
+        with _timed(seconds, "commit"):
+            report.count(commit(state, plan, spec))
+        report.rejects = sorted(report.rejects + refused, key=lambda each: -int(each["rows"]))
+        state.save_report(report.to_json())
+        return report
+
+
+def recover(state: AssetState) -> int:
+    """Commit what the answers to an interrupted run's plan prove; return how many operations that were."""
+    plan = state.plan()
+    if plan is None:
+        state.discard_plan()
+        return 0
+    counted = commit(state, plan, read_spec(plan.spec))
+    return int(counted.filter(pl.col("_outcome") == "accepted")["rows"].sum())
+
+
+def _plan(
+    frame: pl.LazyFrame,
+    spec: AnySpec,
+    state: AssetState,
+    info: StateInfo,
+    connection: Connection,
+    run_id: str,
+    options: RunOptions,
+) -> Plan:
+    baseline = None
+    if isinstance(spec, (ManualSegment, Object)) and spec.baseline == "customerio":
+        baseline = delivery.read_baseline(connection, spec)
+    return make_plan(
+        frame,
+        spec,
+        state.plan_folder,
+        snapshot=state.snapshot(),
+        baseline=baseline,
+        run_id=run_id,
+        sequence=state.next_sequence(),
+        now=datetime.now(timezone.utc),
+        start=event_start(spec, state, info),
+        operation_bytes=connection.operation_bytes,
+        full_resync=options.full_resync,
+    )
+
+
+def event_start(spec: AnySpec, state: AssetState, info: StateInfo) -> datetime | None:
+    """The time from which events are sent; None for all of them. `"now"` is when the first run began, kept in the state."""
+    if not isinstance(spec, Event):
+        return None
+    start = spec.start or ("now" if state.partition is None else "all")
+    if start == "all":
+        return None
+    moment = datetime.fromisoformat(info.started_at) if start == "now" else start
+    return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+
+
+def _deliver(plan: Plan, spec: AnySpec, connection: Connection, report: Report, progress: Progress | None) -> None:
+    counts = plan.counts
+    if not (counts.create or counts.update or counts.send or counts.keep or counts.delete or _new_collection(plan, spec)):
+        return
+    traffic = delivery.Traffic()
+    try:
+        delivery.deliver(plan, spec, connection, traffic, progress)
+    except DeliveryError as error:
+        report.error = error
+    report.requests, report.bytes, report.retries = traffic.requests, traffic.bytes, traffic.retries
+    report.throttled_seconds = traffic.throttled_seconds
+
+
+def _new_collection(plan: Plan, spec: AnySpec) -> bool:
+    """Whether an empty collection is to be made."""
+    return spec.object == "collection" and plan.sequence == 1
+
+
+def _refused(plan: Plan) -> pl.LazyFrame:
+    operations = plan.operations().select("_key")
+    count = operations.select(pl.len()).collect().item()
+    outcomes = read_outcomes(plan.answers_path, count).lazy()
+    return pl.concat([operations, outcomes], how="horizontal").filter(pl.col("_outcome") == "refused")
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], room: str) -> Iterator[None]:
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        seconds[room] = round(time.monotonic() - begun, 3)
