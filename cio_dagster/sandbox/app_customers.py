@@ -144,7 +144,8 @@ class AppCustomers:
             " WHERE cio_id = ? ORDER BY segments.id",
             person_of(self._workspace, request).cio_id,
         )
-        return json_answer({"segments": [segments.described(row) for row in rows]})
+        shown = [{"id": row["id"], "name": row["name"], "description": row["description"]} for row in rows]
+        return json_answer({"segments": shown})
 
     async def relationships(self, request: web.Request) -> web.Response:
         """The objects that a person is related to."""
@@ -162,7 +163,7 @@ class AppCustomers:
             {
                 "object_type_id": row["object_type_id"],
                 "identifiers": {"cio_object_id": row["cio_object_id"], "object_id": row["object_id"]},
-                "relationship_attributes": {k: as_text(v) for k, v in json.loads(row["attributes"]).items()},
+                "object_type_disabled": False,
             }
             for row in found
         ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from aiohttp import web
@@ -105,7 +104,7 @@ class AppObjects:
         )
 
     async def relationships(self, request: web.Request) -> web.Response:
-        """The people related to an object."""
+        """The people related to an object; the document shows no attributes of theirs."""
         found = self._object(request)
         limit = limit_of(request, DEFAULT, MOST)
         rows = self._workspace.store.rows(
@@ -121,7 +120,7 @@ class AppObjects:
             {
                 "object_type_id": found.object_type_id,
                 "identifiers": {"cio_id": row["cio_id"], "id": row["person_id"], "email": row["email"]},
-                "relationship_attributes": {k: as_text(v) for k, v in json.loads(row["attributes"]).items()},
+                "object_type_disabled": False,
             }
             for row in related
         ]

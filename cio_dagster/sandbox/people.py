@@ -129,6 +129,8 @@ def identify(
     """Add or update a person, and return them; nobody, if the operation was dropped."""
     settings = workspace.settings
     now = int(workspace.now())
+    # A time to come would make every later update stale, so it counts as now.
+    when = now if timestamp is None else min(timestamp, now)
     given = _given_identifiers(workspace, attributes)
     apart = {*_CONTROLS, *(each.kind for each in given), *_empty_identifiers(workspace, attributes)}
     if any(is_suppressed(workspace, each) for each in (identifier, *given)):
@@ -143,11 +145,10 @@ def identify(
         return None
     if person is None:
         person = create(workspace, identifier, now)
-    if person is None:
-        return None
+        if person is None:
+            return None
+        person.updated_at = when
 
-    # A time to come would make every later update stale, so it counts as now.
-    when = now if timestamp is None else min(timestamp, now)
     if settings.stale_timestamps == "profile" and when < person.updated_at:
         workspace.log("skipped_update", {"timestamp": when, "last_update": person.updated_at}, person.who)
         return person
