@@ -1,1 +1,47 @@
-"""Warehouse tables as Customer.io objects, each one a Dagster asset."""
+"""Warehouse tables as Customer.io people, devices, events, collections, segments, objects and relationships: Dagster assets."""
+
+from cio_dagster.asset import SyncConfig, customerio_asset
+from cio_dagster.errors import (
+    CredentialsRefused,
+    DeliveryError,
+    GuardError,
+    LockedError,
+    RegionMismatch,
+    RequestRefused,
+    SpecError,
+    StateError,
+    SyncError,
+    Unavailable,
+)
+from cio_dagster.io_manager import CustomerIOIOManager
+from cio_dagster.partitions import partition_parameters
+from cio_dagster.resource import CustomerIO
+from cio_dagster.specs import Collection, Constant, Device, Event, ManualSegment, Object, Person, Relationship
+from cio_dagster.state import outcomes
+
+__all__ = [
+    "Collection",
+    "Constant",
+    "CredentialsRefused",
+    "CustomerIO",
+    "CustomerIOIOManager",
+    "DeliveryError",
+    "Device",
+    "Event",
+    "GuardError",
+    "LockedError",
+    "ManualSegment",
+    "Object",
+    "Person",
+    "RegionMismatch",
+    "Relationship",
+    "RequestRefused",
+    "SpecError",
+    "StateError",
+    "SyncConfig",
+    "SyncError",
+    "Unavailable",
+    "customerio_asset",
+    "outcomes",
+    "partition_parameters",
+]

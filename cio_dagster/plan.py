@@ -5,6 +5,7 @@ A plan is the preview, the unit that guards judge, and the redo log. Its folder 
     operations.parquet   one row an operation, in the order of sending; a row's place is its position
     rejected.parquet     source rows that cannot be sent: _row, _key, _reject
     baseline.parquet     what Customer.io was found to hold, where that was read from it instead of the snapshot
+    dtypes.parquet       no rows: what the JSON text of each attribute reads back to
     plan.json            what the plan is for and its counts; written last, so a folder without it is no plan
     answers.jsonl        one line for each answered request, appended as they come (see `cio_dagster.answers`)
 
@@ -40,10 +41,11 @@ from cio_dagster.specs import AnySpec, Collection, Event
 FORMAT = 1
 """The version of this layout."""
 
-OPERATIONS, REJECTED, BASELINE, MANIFEST, ANSWERS = (
+OPERATIONS, REJECTED, BASELINE, DTYPES, MANIFEST, ANSWERS = (
     "operations.parquet",
     "rejected.parquet",
     "baseline.parquet",
+    "dtypes.parquet",
     "plan.json",
     "answers.jsonl",
 )
@@ -145,6 +147,8 @@ def make_plan(
         planned = _operations(prepared, spec, compared, full_resync)
     _write(planned, prepared, body_limit(spec, operation_bytes), folder)
 
+    pl.DataFrame(schema=prepared.dtypes).write_parquet(folder / DTYPES)
+
     counts = _count(folder, prepared, compared, spec, now)
     plan = Plan(folder, run_id, sequence, now.isoformat(), counts, spec=spec.model_dump(mode="json"))
     for name in ("ready.parquet", "staged-rejected.parquet"):
@@ -169,7 +173,7 @@ def _stage(prepared: Prepared, spec: AnySpec, folder: Path) -> Prepared:
     pl.collect_all(
         [prepared.ready.sink_parquet(ready, lazy=True), prepared.rejected.sink_parquet(rejected, lazy=True)], engine="streaming"
     )
-    staged = Prepared(pl.scan_parquet(ready), pl.scan_parquet(rejected), prepared.identifiers, prepared.data)
+    staged = Prepared(pl.scan_parquet(ready), pl.scan_parquet(rejected), prepared.identifiers, prepared.data, prepared.dtypes)
     if isinstance(spec, Collection):
         return staged
     doubles = duplicate_rejects(staged.ready, staged.rejected, spec).collect(engine="streaming")
@@ -180,6 +184,7 @@ def _stage(prepared: Prepared, spec: AnySpec, folder: Path) -> Prepared:
         rejected=pl.concat([staged.rejected.select("_row", "_key", "_reject"), doubles.lazy()]),
         identifiers=staged.identifiers,
         data=staged.data,
+        dtypes=staged.dtypes,
     )
 
 

@@ -4,6 +4,7 @@
         state.json   format, identity of the sync, the workspace's environment id, when the first run began, the last plan's sequence
         snapshot/    Delta table: one row for each row that Customer.io accepted (for events: each row sent or left out)
         outcomes/    Delta table: what became of every row of every run
+        dtypes.parquet  no rows: what the JSON text of the snapshot's attributes reads back to
         plan/        the plan under way (see `cio_dagster.plan`); gone once committed
         report.json  counts of the last run
         lock, lock.json
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 from collections.abc import Iterator
@@ -23,14 +25,16 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import filelock
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction
 
 from cio_dagster.errors import LockedError, StateError
-from cio_dagster.plan import Plan, read_plan
+from cio_dagster.plan import DTYPES, Plan, read_plan
+from cio_dagster.prepare.columns import INTERNAL
+from cio_dagster.prepare.json_text import typed
 from cio_dagster.specs import AnySpec
 
 FORMAT = 1
@@ -58,6 +62,19 @@ OUTCOMES_SCHEMA = pl.Schema(
 rejected before sending, `none` for unchanged rows, which one line counts. `rows` is how many rows the line speaks for."""
 
 
+def state_root(state: str) -> Path:
+    """The folder that a `CIO_STATE` value names. Raises StateError for one that cannot be used."""
+    scheme = urlsplit(state).scheme
+    if scheme not in ("", "file"):
+        raise StateError(f"The state is at {scheme}://..., but plans and locks need a local folder: set CIO_STATE to one.")
+    root = Path(state.removeprefix("file://")).expanduser().absolute()
+    if odd := sorted(set(re.findall(r"[^A-Za-z0-9_./~+=&@,:()'-]", str(root)))):
+        raise StateError(
+            f"The state's folder {root} has {odd} in its path, which Delta tables cannot be read from: choose another CIO_STATE."
+        )
+    return root
+
+
 @dataclass(frozen=True)
 class StateInfo:
     """The content of `state.json`."""
@@ -80,7 +97,7 @@ class AssetState:
 
     @property
     def folder(self) -> Path:
-        """Where it is kept. Asset and partition names are percent-encoded."""
+        """Where it is kept. Asset and partition names are encoded (see `_quoted`)."""
         partition = "whole" if self.partition is None else f"partition={_quoted(self.partition)}"
         return self.root / _quoted(self.workspace) / _quoted(self.asset) / partition
 
@@ -162,6 +179,22 @@ class AssetState:
             )
         return None
 
+    def values(self, spec: AnySpec) -> pl.LazyFrame | None:
+        """The snapshot for people and other assets: identifiers by Customer.io's names, attributes as values. None where there is none."""
+        rows = self.snapshot()
+        if rows is None:
+            return None
+        path = self.folder / DTYPES
+        dtypes = dict(pl.read_parquet_schema(path)) if path.exists() else {}
+        names = {f"_{role}": part.kind for role, part in spec.identifiers.items()} | {"_ulid": "ulid"}
+        own = {f"_{name}": name for name in spec.fields}
+        values = {
+            name: typed(pl.col(name), dtypes.get(name, pl.String())) for name in rows.collect_schema() if _sent(name, own)
+        }
+        taken = set(values)
+        renames = {old: new for old, new in (names | own).items() if new not in taken}
+        return rows.select(pl.col("^_(person|object|token|row_id|ulid)$"), **values).rename(renames, strict=False)
+
     def plan(self) -> Plan | None:
         """The plan under way, if a run left one behind."""
         return read_plan(self.plan_folder)
@@ -181,6 +214,8 @@ class AssetState:
 
     def close_plan(self, plan: Plan) -> None:
         """Mark a plan as committed, and remove it."""
+        if (plan.folder / DTYPES).exists():
+            (plan.folder / DTYPES).replace(self.folder / DTYPES)
         info = self.info()
         assert info is not None
         self._save(StateInfo(**asdict(info) | {"sequence": max(plan.sequence, info.sequence)}))
@@ -227,9 +262,14 @@ def outcomes(root: Path | str, *, workspace: str | None = None, asset: str | Non
     return pl.concat(tables) if tables else pl.LazyFrame(schema=OUTCOMES_SCHEMA)
 
 
+def _sent(column: str, own: dict[str, str]) -> bool:
+    return column in own or column not in INTERNAL
+
+
 def _quoted(name: str) -> str:
-    """A name as one folder's name: `..` and `/` cannot lead elsewhere."""
-    return quote(name, safe=" ").replace(".", "%2E")
+    """A name as one folder's name. `~` takes the place of `%`, which Delta paths would decode; `..` cannot lead elsewhere."""
+    quoted = quote(name, safe="").replace("~", "%7E").replace("%", "~")
+    return quoted if quoted.strip(".") else quoted.replace(".", "~2E")
 
 
 def _replace(path: Path, text: str) -> None:

@@ -17,6 +17,7 @@ A rejected row has `_row`, `_key` (null if that is what is wrong), `_newest` and
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -24,9 +25,9 @@ import polars as pl
 
 from cio_dagster.errors import SpecError
 from cio_dagster.limits import COLLECTION_ROW_BYTES
-from cio_dagster.prepare.attributes import attribute_rejects, attribute_text, attributes_of
+from cio_dagster.prepare.attributes import attribute_dtype, attribute_rejects, attribute_text, attributes_of
 from cio_dagster.prepare.columns import PREFIX, source
-from cio_dagster.prepare.fields import field_rejects, field_text
+from cio_dagster.prepare.fields import field_dtype, field_rejects, field_text
 from cio_dagster.prepare.identifiers import content_key, identifier_rejects, identifier_text, sync_key
 from cio_dagster.prepare.json_text import joined_object
 from cio_dagster.prepare.rejects import REJECT, Reject, first_reject, reject
@@ -44,6 +45,8 @@ class Prepared:
     rejected: pl.LazyFrame
     identifiers: list[str]
     data: list[str]
+    dtypes: dict[str, pl.DataType]
+    """What the data columns' JSON text reads back to (see `typed`)."""
 
 
 def prepare(frame: pl.LazyFrame, spec: AnySpec) -> Prepared:
@@ -68,7 +71,9 @@ def prepare(frame: pl.LazyFrame, spec: AnySpec) -> Prepared:
     identifiers = list(roles)
     if isinstance(spec, Event):
         seconds = pl.col("_timestamp").cast(pl.Int64, strict=False) if spec.timestamp else pl.lit(0, dtype=pl.Int64)
-        rows = rows.with_columns(_ulid=ulid("_row_id", seconds))
+        name = pl.col("_name") if spec.name_column else pl.lit(json.dumps(spec.name, ensure_ascii=False))
+        rows = rows.with_columns(_seed=pl.concat_str([name, pl.col("_row_id")], separator="\n"))
+        rows = rows.with_columns(_ulid=ulid("_seed", seconds))
         identifiers.append("_ulid")
     if isinstance(spec, Collection):
         rows = rows.with_columns(_content=joined_object([(name, pl.col(name)) for name in names]))
@@ -100,6 +105,8 @@ def prepare(frame: pl.LazyFrame, spec: AnySpec) -> Prepared:
         rejected=rows.filter("_bad").select("_row", "_key", *newest, _reject=first_reject(found)),
         identifiers=identifiers,
         data=[*fields, *names],
+        dtypes={name: field_dtype(name) for name in fields}
+        | {each.name: attribute_dtype(each, spec, schema) for each in attributes},
     )
 
 

@@ -12,7 +12,7 @@ import polars as pl
 from cio_dagster.errors import SpecError
 from cio_dagster.limits import ATTRIBUTE_NAME_BYTES, ATTRIBUTE_VALUE_BYTES, ATTRIBUTES_PER_OPERATION
 from cio_dagster.prepare.columns import INTERNAL, source
-from cio_dagster.prepare.json_text import DateRule, joined_object, json_text, quoted, unsendable
+from cio_dagster.prepare.json_text import DateRule, joined_object, json_dtype, json_text, quoted, unsendable
 from cio_dagster.prepare.rejects import Reject, reject
 from cio_dagster.specs import AnySpec, Constant, Device, Event, Object, Person, Relationship
 
@@ -67,6 +67,21 @@ def attribute_text(attribute: Attribute, spec: AnySpec, schema: Mapping[str, pl.
     if isinstance(spec, Device):
         text = pl.when(text.str.starts_with('"')).then(text).otherwise(quoted(text))
     return text.alias(attribute.name)
+
+
+def attribute_dtype(attribute: Attribute, spec: AnySpec, schema: Mapping[str, pl.DataType]) -> pl.DataType:
+    """The dtype that the attribute's JSON text reads back to; String for nested values put together by the mapping."""
+    match attribute.origin:
+        case Constant(value=bool()):
+            return pl.Boolean()
+        case Constant(value=int()):
+            return pl.Int64()
+        case Constant(value=float()):
+            return pl.Float64()
+        case str(column) if not isinstance(spec, Device):
+            return json_dtype(schema[column], _dates(spec, column))
+        case _:
+            return pl.String()
 
 
 def attribute_rejects(attributes: list[Attribute], spec: AnySpec, schema: Mapping[str, pl.DataType]) -> Iterator[Reject]:

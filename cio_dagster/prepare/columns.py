@@ -26,6 +26,7 @@ INTERNAL = frozenset(
         "_newest",
         "_reject",
         "_content",
+        "_seed",
         "_bad",
         "_rows",
         "_operation",

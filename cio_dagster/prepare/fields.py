@@ -35,6 +35,11 @@ def field_text(name: str, column: str, spec: AnySpec, schema: Mapping[str, pl.Da
     return quoted(text.str.to_lowercase() if name == "_platform" else text)
 
 
+def field_dtype(name: str) -> pl.DataType:
+    """The dtype that a field's JSON text reads back to."""
+    return pl.Int64() if name in TIMES else pl.String()
+
+
 def field_rejects(name: str, column: str, spec: AnySpec, schema: Mapping[str, pl.DataType]) -> Iterator[Reject]:
     """What makes a field unusable, tested on the prepared column and the source column."""
     text, value = pl.col(name), source(column)

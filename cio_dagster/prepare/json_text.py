@@ -105,6 +105,29 @@ def unsendable(value: pl.Expr, dtype: pl.DataType, dates: DateRule) -> dict[str,
     return {}
 
 
+def json_dtype(dtype: pl.DataType, dates: DateRule) -> pl.DataType:
+    """The dtype that JSON text of this dtype reads back to: dates become Int64 or String, as they were sent."""
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return pl.List(json_dtype(_instance(dtype.inner), dates))
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({part.name: json_dtype(_instance(part.dtype), dates) for part in dtype.fields})
+    if isinstance(dtype, (pl.Date, pl.Datetime)):
+        return pl.String() if dates.iso else pl.Int64()
+    if isinstance(dtype, pl.Duration):
+        return pl.Float64()
+    return dtype if isinstance(dtype, (pl.Boolean, pl.Decimal)) or dtype.is_numeric() else pl.String()
+
+
+def typed(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """JSON text as values again, of a dtype that `json_dtype` gave; the text `null`, and null, are null."""
+    text = pl.when(text != "null").then(text)
+    if isinstance(dtype, pl.Boolean):
+        return text == "true"
+    if dtype.is_numeric():
+        return text.str.strip_chars('"').cast(dtype, strict=False)
+    return text.str.json_decode(dtype)
+
+
 def quoted(text: pl.Expr) -> pl.Expr:
     """Strings as JSON strings, escaped by Polars' own encoder; null stays null."""
     encoded = pl.struct(text.alias("v")).struct.json_encode().str.strip_prefix('{"v":').str.strip_suffix("}")

@@ -1,0 +1,222 @@
+"""The IO manager: what an asset function returns is written to Customer.io; what Customer.io accepted is what downstream assets load."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
+
+import dagster as dg
+import polars as pl
+import pyarrow as pa
+
+from cio_dagster.errors import CredentialsRefused, GuardError, RegionMismatch, SpecError, StateError, SyncError
+from cio_dagster.metadata import add_up, column_schema, report_metadata
+from cio_dagster.partitions import split
+from cio_dagster.report import Report
+from cio_dagster.resource import CustomerIO
+from cio_dagster.specs import METADATA_KEY, AnySpec, find_spec
+from cio_dagster.state import AssetState, state_root
+from cio_dagster.sync import RunOptions, sync
+
+Frame: TypeAlias = "pl.LazyFrame | pl.DataFrame | pa.Table | pa.RecordBatch | pa.RecordBatchReader"
+
+PARTITION_EXPR = "partition_expr"
+"""The definition metadata that names the column of a row's partition, as Dagster's own database IO managers have it."""
+
+PROGRESS_SECONDS = 5.0
+
+
+class CustomerIOIOManager(dg.ConfigurableIOManager):
+    """Writes what an asset returns to Customer.io, as the spec in the asset's definition metadata says.
+
+    state
+        The folder where snapshots, outcomes and plans are kept (see `cio_dagster.state`).
+    """
+
+    customerio: CustomerIO
+    state: str
+
+    def handle_output(self, context: dg.OutputContext, obj: Frame | Mapping[str, Frame]) -> None:
+        """Sync the frame (or a mapping from partition key to frame). Raises dagster.Failure, with the counts as metadata."""
+        asset = _Asset.of_output(context)
+        reports = self._sync(asset, obj, context.log)
+        if len(reports) > 1:
+            for report in reports:
+                context.step_context.add_asset_metadata(
+                    report_metadata(report), asset_key=context.asset_key, partition_key=report.partition
+                )
+        context.add_output_metadata(add_up(reports) | _schema(reports, obj))
+
+    def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
+        """The snapshot: what Customer.io accepted, identifiers and attributes as columns. Of a partitioned asset, those asked for."""
+        upstream = context.upstream_output
+        if upstream is None:
+            raise SpecError(f"{context.asset_key.to_user_string()} is not made by an asset of this code location")
+        spec = _spec(upstream.definition_metadata, context.asset_key)
+        keys: list[str | None] = list(context.asset_partition_keys) if context.has_asset_partitions else [None]
+        frames = []
+        for key in keys:
+            state = self._state(context.asset_key, key)
+            if (values := state.values(spec)) is not None:
+                frames.append(values)
+        if not frames:
+            raise SpecError(f"{context.asset_key.to_user_string()} has no snapshot yet: materialize it first")
+        return pl.concat(frames, how="diagonal_relaxed")
+
+    def preview(self, context: dg.AssetExecutionContext, obj: Frame | Mapping[str, Frame]) -> list[dg.AssetObservation]:
+        """A dry run: what a run would do, as an observation of each partition. Nothing is sent and no state is changed."""
+        asset = _Asset.of_execution(context)
+        reports = self._sync(asset, obj, context.log)
+        return [
+            dg.AssetObservation(asset.key, partition=report.partition, metadata={"dry_run": True, **report_metadata(report)})
+            for report in reports
+        ]
+
+    def last_reports(self, asset_key: dg.AssetKey, partitions: Iterable[str | None]) -> list[dict[str, Any]]:
+        """The reports of the last runs of these partitions (None: the unpartitioned whole), as JSON."""
+        found = [self._state(asset_key, partition).report() for partition in partitions]
+        return [report for report in found if report is not None]
+
+    def _sync(self, asset: _Asset, obj: Frame | Mapping[str, Frame], log: Any) -> list[Report]:
+        reports: list[Report] = []
+        failure: SyncError | None = None
+        try:
+            environment_id = self.customerio.environment_id(asset.run_id)
+            for partition, frame in _frames(asset, obj).items():
+                report = sync(
+                    frame,
+                    asset.spec,
+                    self._state(asset.key, partition),
+                    self.customerio.connection(),
+                    run_id=asset.run_id,
+                    options=asset.options,
+                    environment_id=environment_id,
+                    progress=_progress(log, asset.key.to_user_string(), partition),
+                )
+                reports.append(report)
+                _log(log, report)
+                if report.error is not None:
+                    raise report.error
+                if not report.dry_run and report.too_many_rejected(asset.spec.max_rejected):
+                    raise SpecError(
+                        f"{report.rejected:,} of {report.planned.source:,} rows were rejected, more than "
+                        f"max_rejected={asset.spec.max_rejected}. What was accepted is kept; the outcomes table lists the rows."
+                    )
+        except SyncError as error:
+            failure = error
+        if failure is not None:
+            final = isinstance(failure, (CredentialsRefused, RegionMismatch, GuardError, SpecError, StateError))
+            counts = add_up(reports) if reports else {}
+            if isinstance(failure, GuardError):
+                counts |= {"guard": failure.guard, "would_remove": failure.planned, "known_rows": failure.known}
+            raise dg.Failure(description=str(failure), metadata=counts, allow_retries=not final) from failure
+        return reports
+
+    def _state(self, key: dg.AssetKey, partition: str | None) -> AssetState:
+        return AssetState(state_root(self.state), self.customerio.workspace, "/".join(key.path), partition)
+
+
+class _Asset:
+    """What a run of an asset is about: key, spec, partitions and options."""
+
+    def __init__(self, key: dg.AssetKey, metadata: Mapping[str, Any], run_id: str, op_config: Any) -> None:
+        self.key, self.run_id, self.metadata = key, run_id, metadata
+        self.spec = _spec(metadata, key)
+        config = op_config if isinstance(op_config, Mapping) else {}
+        self.options = RunOptions(**{name: config[name] for name in RunOptions.__dataclass_fields__ if name in config})
+        self.partitions: Any = None
+        self.partition_keys: list[str] = []
+
+    @classmethod
+    def of_output(cls, context: dg.OutputContext) -> _Asset:
+        asset = cls(context.asset_key, context.definition_metadata or {}, context.run_id, context.step_context.op_config)
+        if context.has_asset_partitions:
+            asset.partitions, asset.partition_keys = context.asset_partitions_def, list(context.asset_partition_keys)
+        return asset
+
+    @classmethod
+    def of_execution(cls, context: dg.AssetExecutionContext) -> _Asset:
+        definition = context.assets_def
+        metadata = definition.metadata_by_key[definition.key]
+        asset = cls(definition.key, metadata, context.run_id, context.op_execution_context.op_config)
+        if definition.partitions_def is not None:
+            asset.partitions, asset.partition_keys = definition.partitions_def, list(context.partition_keys)
+        return asset
+
+
+def _spec(metadata: Mapping[str, Any] | None, key: dg.AssetKey) -> AnySpec:
+    spec = find_spec(metadata or {})
+    if spec is None:
+        raise SpecError(
+            f"{key.to_user_string()} has no sync spec: make it with @customerio_asset(Person(...)), or put "
+            f"Person(...).to_metadata() into its metadata (key {METADATA_KEY!r})."
+        )
+    return spec
+
+
+def _frames(asset: _Asset, obj: Frame | Mapping[str, Frame]) -> dict[str | None, pl.LazyFrame]:
+    """The frame of each partition of the run; the whole frame under None where the asset has no partitions."""
+    if not asset.partition_keys:
+        return {None: _lazy(obj, asset.key)}
+    if isinstance(obj, Mapping):
+        if set(obj) != set(asset.partition_keys):
+            raise SpecError(
+                f"The run covers partitions {asset.partition_keys}, but the asset returned frames for {sorted(obj)}."
+            )
+        return {key: _lazy(frame, asset.key) for key, frame in obj.items()}
+    expression = asset.metadata.get(PARTITION_EXPR)
+    expression = getattr(expression, "value", expression)
+    return dict(split(_lazy(obj, asset.key), asset.partitions, asset.partition_keys, expression).items())
+
+
+def _lazy(obj: object, key: dg.AssetKey) -> pl.LazyFrame:
+    if isinstance(obj, pl.LazyFrame):
+        return obj
+    if isinstance(obj, pl.DataFrame):
+        return obj.lazy()
+    if isinstance(obj, (pa.Table, pa.RecordBatch, pa.RecordBatchReader)):
+        frame = pl.from_arrow(obj.read_all() if isinstance(obj, pa.RecordBatchReader) else obj)
+        assert isinstance(frame, pl.DataFrame)
+        return frame.lazy()
+    raise SpecError(
+        f"{key.to_user_string()} returned {type(obj).__name__}; return a Polars LazyFrame or DataFrame, or an Arrow table or reader"
+    )
+
+
+def _schema(reports: list[Report], obj: object) -> dict[str, Any]:
+    first = next(iter(obj.values()), None) if isinstance(obj, Mapping) else obj
+    return {"dagster/column_schema": column_schema(first)} if isinstance(first, pl.LazyFrame) and reports else {}
+
+
+def _progress(log: Any, asset: str, partition: str | None) -> Callable[[int, int], None]:
+    begun = last = time.monotonic()
+    name = asset if partition is None else f"{asset} {partition}"
+
+    def tick(done: int, total: int) -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= PROGRESS_SECONDS and done:
+            last, rate = now, done / (now - begun)
+            log.info(f"{name}: {done:,} of {total:,} rows answered, {rate:,.0f} rows/s, {(total - done) / rate:,.0f} s to go")
+
+    return tick
+
+
+def _log(log: Any, report: Report) -> None:
+    counts = report.planned
+    name = report.asset if report.partition is None else f"{report.asset} {report.partition}"
+    if report.dry_run:
+        log.info(
+            f"{name}: would create {counts.create:,}, update {counts.update:,}, remove {counts.delete:,}, send {counts.send:,}; "
+            f"{counts.unchanged:,} unchanged, {counts.rejected:,} rejected"
+        )
+    else:
+        log.info(
+            f"{name}: created {report.created:,}, updated {report.updated:,}, removed {report.removed:,}, sent {report.sent:,}; "
+            f"{counts.unchanged + counts.keep:,} unchanged, {report.rejected:,} rejected, {report.pending:,} pending"
+        )
+    for warning in report.warnings:
+        log.warning(f"{name}: {warning}")
+    for each in report.rejects:
+        log.warning(f"{name}: {each['rows']:,} rows rejected, {each['reason']}: {each['message']}")
