@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from typing import Any
@@ -37,7 +38,7 @@ async def download_rows(url: str, most: int) -> Any:
             body = await response.content.read(most + 1)
             while len(body) <= most and (chunk := await response.content.read(most + 1 - len(body))):
                 body += chunk
-    except (aiohttp.ClientError, TimeoutError) as error:
+    except (aiohttp.ClientError, asyncio.TimeoutError) as error:
         raise DownloadFailed(f"{url} could not be read: {error}") from error
     if len(body) > most:
         raise DownloadFailed(f"{url} is larger than {most} bytes")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import fnmatch
-import json
 import random
 import socket
 import struct
@@ -13,6 +12,8 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from aiohttp import web
+
+from cio_dagster.sandbox.answers import app_error, json_answer, unauthorized, v1_single_error
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -112,19 +113,21 @@ class Fault:
 
     def _scripted_answer(self, request: web.Request) -> web.Response:
         assert self.status is not None
-        body = self.body
-        if body is None:
-            message = f"scripted {self.status}"
-            if request["api"] == "app":
-                body = {"errors": [{"detail": message, "status": str(self.status)}]}
-            else:
-                body = {"meta": {"error": message}}
-        if isinstance(body, str):
-            response = web.Response(text=body, status=self.status)
-        else:
-            response = web.Response(text=json.dumps(body), status=self.status, content_type="application/json")
+        response = _usual_answer(self.status, request["api"]) if self.body is None else None
+        if isinstance(self.body, str):
+            response = web.Response(text=self.body, status=self.status)
+        elif response is None:
+            response = json_answer(self.body, self.status)
         response.headers.update(self.headers)
         return response
+
+
+def _usual_answer(status: int, api: str) -> web.Response:
+    """What a status looks like when the script gives no body: the API's own shape."""
+    if status == 401:
+        return unauthorized(api)
+    message = f"scripted {status}"
+    return app_error(message, status) if api == "app" else v1_single_error(message, status)
 
 
 class Faults:

@@ -196,7 +196,7 @@ class Inspect:
             self._workspace.settings.update(body)
         except InvalidSetting as error:
             return json_answer({"error": str(error)}, 400)
-        self._intake.reseed()
+        self._intake.follow_settings()
         return json_answer({"settings": self._workspace.settings.as_dict()})
 
     async def faults(self, request: web.Request) -> web.Response:
@@ -232,7 +232,7 @@ class Inspect:
         self._workspace.store.empty()
         self._faults.clear()
         self._log.clear()
-        self._intake.reseed()
+        self._intake.follow_settings()
         return json_answer({})
 
 

@@ -51,7 +51,7 @@ class Intake:
     def accept(self, operations: list[Operation]) -> None:
         """Apply operations or queue them, in one transaction that is committed when this returns."""
         settings = self._workspace.settings
-        if settings.apply_delay <= 0 and settings.apply_jitter <= 0 and not self.waiting():
+        if settings.apply_delay == 0 and settings.apply_jitter == 0:
             with self._workspace.change():
                 for operation in operations:
                     apply(self._workspace, operation)
@@ -65,9 +65,10 @@ class Intake:
             )
         self._wake.set()
 
-    def reseed(self) -> None:
-        """Start the jitter anew from its seed."""
+    def follow_settings(self) -> None:
+        """Start the jitter anew from its seed, and look at the clock again."""
         self._random.seed(self._workspace.settings.apply_seed)
+        self._wake.set()
 
     def waiting(self) -> int:
         """How many accepted operations are not yet applied."""

@@ -78,7 +78,8 @@ def test_up_to_a_hundred_people_at_once(client: Client) -> None:
     assert [each["customer"]["id"] for each in answer.json["customers"]] == ["2", "0"]
     assert client.post("/v1/customers/attributes?id_type=email", {"ids": ["a@b.c"]}).json == {"customers": []}
     assert client.post("/v1/customers/attributes", {"ids": ["x"] * 100}).status == 200
-    for wrong in ({}, {"ids": []}, {"ids": ["x"] * 101}, {"ids": "x"}, {"ids": [5]}):
+    wrongs: list[object] = [{}, {"ids": []}, {"ids": ["x"] * 101}, {"ids": "x"}, {"ids": [5]}]
+    for wrong in wrongs:
         assert client.post("/v1/customers/attributes", wrong).status == 400
 
 

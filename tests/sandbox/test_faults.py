@@ -27,6 +27,14 @@ def test_a_status_is_answered_in_the_shape_of_its_api(client: Client, sandbox: R
     assert [each["status"] for each in sandbox.get("requests")] == [503, 503]
 
 
+def test_a_401_is_the_real_one(client: Client, sandbox: RunningSandbox) -> None:
+    sandbox.faults([{"status": 401}])
+    answer = client.identify({"id": "1"})
+    assert answer.json == {"meta": {"error": "Unauthorized request"}}
+    assert answer.headers["WWW-Authenticate"].startswith("Basic")
+    assert client.get("/v1/segments").json == {"meta": {"error": "Unauthorized request"}}
+
+
 def test_a_status_with_headers_and_a_body(client: Client, sandbox: RunningSandbox) -> None:
     client.post("/_sandbox/faults", {"status": 429, "headers": {"Retry-After": "7"}, "body": {"x": 1}})
     answer = client.identify({"id": "1"})
