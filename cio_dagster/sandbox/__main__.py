@@ -21,7 +21,7 @@ from cio_dagster.sandbox.store import Store
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the sandbox until it is told to stop."""
-    parser = _parser()
+    parser = build_parser()
     options = parser.parse_args(arguments)
     settings = Settings()
     try:
@@ -46,7 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def build_parser() -> argparse.ArgumentParser:
+    """The flags of ``cio-sandbox``."""
     parser = argparse.ArgumentParser(prog="cio-sandbox", description="A Customer.io that runs on your machine.")
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8090, help="the port; 0 picks a free one (default: %(default)s)")
