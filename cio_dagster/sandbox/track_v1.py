@@ -5,6 +5,8 @@ Source: Customer.io's Track OpenAPI, the paths under /api/v1 and /unsubscribe.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
@@ -149,7 +151,7 @@ class TrackV1:
 
     async def merge(self, request: web.Request) -> web.Response:
         """Merge two people."""
-        body = await _body(request)
+        body = await _body(request, v1_single_error)
         try:
             operation = checks.check(self._workspace, {**body, "type": "person", "action": "merge"})
         except Invalid as error:
@@ -240,15 +242,15 @@ class TrackV1:
         return accepted()
 
 
-async def _body(request: web.Request) -> dict[str, Any]:
+async def _body(request: web.Request, error: Callable[[str], web.Response] = v1_error) -> dict[str, Any]:
     """The request's JSON object; no body at all counts as an empty one."""
     raw = await request.read()
     try:
         body = read_json(raw) if raw.strip() else {}
-    except ValueError as error:
-        raise Refused(v1_error("request body is not valid JSON")) from error
+    except ValueError as reason:
+        raise Refused(error("request body is not valid JSON")) from reason
     if not isinstance(body, dict):
-        raise Refused(v1_error("request body must be a JSON object"))
+        raise Refused(error("request body must be a JSON object"))
     return body
 
 
