@@ -6,7 +6,6 @@ Source: Customer.io's Track OpenAPI, the paths under /api/v1 and /unsubscribe.
 from __future__ import annotations
 
 from collections.abc import Callable
-from collections.abc import Callable
 from typing import Any
 
 from aiohttp import web
