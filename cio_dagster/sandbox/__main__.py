@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         credentials = Credentials(options.site_id, options.track_key, options.app_key)
         try:
             store = Store(options.state)
-        except (sqlite3.Error, ValueError) as error:
+        except (OSError, sqlite3.Error, ValueError) as error:
             print(f"cio-sandbox cannot open {options.state}: {error}", file=sys.stderr)
             return 1
         app = application(store, settings, credentials)

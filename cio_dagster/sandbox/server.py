@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from cio_dagster.sandbox.answers import Refused, app_error, not_found_page, unauthorized
+from cio_dagster.sandbox.answers import Refused, app_error, not_found_page, unauthorized, v1_error
 from cio_dagster.sandbox.app_collections import AppCollections
 from cio_dagster.sandbox.app_customers import AppCustomers
 from cio_dagster.sandbox.app_exports import AppExports
@@ -106,6 +106,13 @@ class _Gate:
             body = await request.read()
             fault = self._faults.befalling(request)
             response = await (fault.befall(request, admitted) if fault else admitted(request))
+            return response
+        except ConnectionError:
+            # The client left before it had sent its request, so nobody waits for an answer.
+            request["answered"] = False
+            return web.Response()
+        except web.RequestPayloadError as error:
+            response = app_error(str(error)) if api == "app" else v1_error(str(error))
             return response
         finally:
             self._log.add(

@@ -74,6 +74,9 @@ class Store:
     """The database of one sandbox, in memory or in a file that one process at a time holds."""
 
     def __init__(self, path: Path | None = None) -> None:
+        if path is not None:
+            # People's data: for its owner's eyes only. SQLite gives its side files the same mode.
+            path.touch(mode=0o600)
         self._connection = sqlite3.connect(path or ":memory:", isolation_level=None, cached_statements=256, timeout=1)
         self._connection.row_factory = sqlite3.Row
         # A file belongs to one sandbox at a time; the lock ends with the process.

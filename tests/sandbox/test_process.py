@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -14,7 +15,7 @@ import pytest
 
 from cio_dagster.sandbox.process import RunningSandbox, run_sandbox
 
-from .client import Client
+from .client import BASIC, Client
 
 
 def identify(id: str, /, **attributes: object) -> dict[str, object]:
@@ -71,6 +72,7 @@ def test_state_survives_kill_9(tmp_path: Path) -> None:
         sandbox.settings(apply_delay=60)
         client.identify({"id": "later"})
         client.event({"id": "1"}, "again", id="01ARZ3NDEKTSV4RRFFQ69G5FAV")
+        assert [each.stat().st_mode & 0o077 for each in tmp_path.iterdir()] == [0] * len(list(tmp_path.iterdir()))
         before = {name: sandbox.get(name) for name in ("people", "events", "segments", "collections", "activities")}
         sandbox.kill()
     with run_sandbox("--set", "clock_offset=60", state=state) as sandbox:
@@ -141,6 +143,24 @@ def test_compressed_bodies_are_read(client: Client, sandbox: RunningSandbox) -> 
     body = gzip.compress(json.dumps({"batch": [identify("1")]}).encode())
     assert client.post("/api/v2/batch", body, Content_Encoding="gzip").status == 200
     assert sandbox.get("people")[0]["id"] == "1"
+
+
+def test_a_client_that_leaves_is_logged_and_changes_nothing(client: Client, sandbox: RunningSandbox) -> None:
+    whole = json.dumps({"batch": [identify("1")]}).encode()
+    head = f"POST /api/v2/batch HTTP/1.1\r\nHost: x\r\nAuthorization: {BASIC}\r\nContent-Length: {len(whole)}\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", int(sandbox.url.rpartition(":")[2]))) as half:
+        half.sendall(head.encode() + whole[:-1])
+    deadline = time.monotonic() + 5
+    while not sandbox.get("requests"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert sandbox.get("requests")[0]["status"] is None
+    assert sandbox.get("people") == []
+
+
+def test_a_body_that_does_not_unpack_is_refused(client: Client) -> None:
+    assert client.post("/api/v2/batch", b"not gzip", Content_Encoding="gzip").status == 400
+    assert client.post("/v1/segments", b"not gzip", Content_Encoding="gzip").status == 400
 
 
 def test_the_sink_counts_and_answers() -> None:
