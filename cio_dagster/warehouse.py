@@ -54,6 +54,9 @@ BATCH_ROWS = 50_000
 DECIMAL_DIGITS = 38
 """Digits that a Polars Decimal holds."""
 
+_OUR_SQL = re.compile(r"Failed to execute query '.*': (?=ERROR)|\n\nQuery was: .*", re.DOTALL)
+"""What the Postgres driver repeats of the SQL that we wrapped around the user's."""
+
 _SCALARS = (str, int, float, bool, Decimal, date, datetime, type(None))
 _COMMENTS = ("--", "//", "/*", "#")
 _SECRET = re.compile(r"pass|secret|token|key|credential", re.IGNORECASE)
@@ -118,7 +121,7 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             with engine.run(self.url, statement, parameters) as result:
                 return _stage(result, path)
         except _EngineError as error:
-            message = _redacted(str(error), self.url)
+            message = _redacted(_OUR_SQL.sub("", str(error)).strip(), self.url)
         raise WarehouseError(message, source=source)
 
     def close(self) -> None:
@@ -258,6 +261,14 @@ def _check_parameters(statement: _Statement, parameters: Mapping[str, object]) -
 # --- Staging ---
 
 
+def _read_out(reader: pa.RecordBatchReader) -> Iterator[pa.RecordBatch]:
+    """The batches; Arrow says by an OSError that the database failed under way, which must not pass for the disk's."""
+    try:
+        yield from reader
+    except (pa.ArrowException, OSError) as error:
+        raise _EngineError(str(error)) from error
+
+
 def _stage(result: _Result, path: Path) -> pl.LazyFrame:
     """Write the batches to a Parquet file, as they come; nothing stays behind if that fails."""
     names = result.schema.names
@@ -367,7 +378,7 @@ def _run_duckdb(url: str, statement: _Statement, parameters: Mapping[str, object
                 raise _EngineError("it gives no rows; a query is a SELECT")
             relation = connection.sql(statement.text, params=dict(parameters) or None)
             reader = relation.select(*map(_duckdb_column, relation.columns, relation.types)).to_arrow_reader(BATCH_ROWS)
-            yield _Result(reader.schema, reader)
+            yield _Result(reader.schema, _read_out(reader))
     except (duckdb.Error, pa.ArrowException) as error:
         raise _EngineError(str(error)) from error
 
@@ -414,10 +425,6 @@ def _duckdb_without_dtype(kind: Any) -> str | None:
 # --- Databases behind ADBC ---
 
 
-_OUR_SQL = re.compile(r"Failed to execute query '.*': (?=ERROR)|\n\nQuery was: .*", re.DOTALL)
-"""What the Postgres driver repeats of the SQL that we wrapped around the user's."""
-
-
 @contextmanager
 def _adbc(extra: str, driver: str, *arguments: object, **options: object) -> Iterator[Any]:
     """A cursor of a driver's DB-API, with the driver's errors as ours."""
@@ -431,7 +438,7 @@ def _adbc(extra: str, driver: str, *arguments: object, **options: object) -> Ite
         with closing(module.connect(*arguments, **options)) as connection, closing(connection.cursor()) as cursor:
             yield cursor
     except (module.Error, pa.ArrowException) as error:
-        raise _EngineError(_OUR_SQL.sub("", str(error)).strip()) from error
+        raise _EngineError(str(error)) from error
 
 
 def _bound(names: list[str], parameters: Mapping[str, object]) -> pa.RecordBatch | None:
@@ -472,7 +479,7 @@ def _postgres_batches(cursor: Any, schema: pa.Schema, columns: list[_PostgresCol
     while True:
         cursor.execute(f"FETCH {BATCH_ROWS} FROM cio_rows")
         rows = 0
-        for batch in cursor.fetch_record_batch():
+        for batch in _read_out(cursor.fetch_record_batch()):
             for name, flattened in zip(arrays, batch.columns[len(columns) :], strict=True):
                 if pc.any(flattened).as_py():
                     raise _EngineError(
@@ -581,7 +588,7 @@ def _marked(cursor: Any, statement: _Statement, parameters: Mapping[str, object]
     for part in reader.schema:
         if not _is_plain(part.type) or isinstance(part.type, pa.JsonType):
             raise _EngineError(f"column {part.name!r} ({part.type}) has no dtype; cast it to text in the query")
-    yield _Result(reader.schema, reader)
+    yield _Result(reader.schema, _read_out(reader))
 
 
 _ENGINES = {

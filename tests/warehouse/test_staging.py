@@ -1,0 +1,155 @@
+"""Where results are staged, for how long, and in how much memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from cio_dagster.warehouse import Warehouse, WarehouseError
+
+MILLIONS = """
+import json, resource, sys
+from cio_dagster.warehouse import Warehouse
+warehouse = Warehouse(url=sys.argv[1])
+warehouse.query("select 1 as x").collect()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+frame = warehouse.query(sys.argv[2], rows=2_000_000)
+after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+rows = frame.select(n="id").count().collect()["n"].item()
+print(json.dumps({"rows": rows, "megabytes": (after - before) / 1024}))
+"""
+WIDE = "select i as id, 'customer-' || i as name, md5(cast(i as text)) as first, md5(cast(-i as text)) as second from {series}"
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder that temporary files go to."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
+def test_two_million_rows_stay_out_of_memory(request: pytest.FixtureRequest, engine: str) -> None:
+    url = "duckdb://" if engine == "duckdb" else request.getfixturevalue("postgres_url")
+    series = "range($rows) as t(i)" if engine == "duckdb" else "generate_series(1, $rows) as t(i)"
+    command = [sys.executable, "-c", MILLIONS, url, WIDE.format(series=series)]
+    output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    measured = json.loads(output)
+    assert measured["rows"] == 2_000_000
+    # The result is 190 MB as Arrow.
+    assert measured["megabytes"] < 120
+
+
+def test_batches_of_a_result_keep_their_order(either: Warehouse) -> None:
+    series = "range(120001)" if either.url == "duckdb://" else "generate_series(0, 120000)"
+    frame = either.query(f"select i from {series} as t(i) order by i desc").collect()
+    assert frame["i"].to_list() == list(range(120_000, -1, -1))
+
+
+def test_staged_files_are_private(temporary: Path) -> None:
+    warehouse = Warehouse(url="duckdb://")
+    warehouse.query("select 1 as x")
+    (folder,) = temporary.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    warehouse.close()
+    assert list(temporary.iterdir()) == []
+
+
+def test_frame_outlives_the_resource(temporary: Path) -> None:
+    frame = Warehouse(url="duckdb://").query("select 1 as x")
+    assert frame.collect()["x"].to_list() == [1]
+    assert frame.collect()["x"].to_list() == [1]
+
+
+def test_close_can_be_repeated_and_queries_go_on(temporary: Path) -> None:
+    warehouse = Warehouse(url="duckdb://")
+    warehouse.close()
+    warehouse.query("select 1 as x")
+    warehouse.close()
+    warehouse.close()
+    assert warehouse.query("select 2 as x").collect()["x"].to_list() == [2]
+    warehouse.close()
+    assert files(temporary) == []
+
+
+def test_process_that_ends_leaves_nothing(temporary: Path) -> None:
+    code = (
+        "from cio_dagster.warehouse import Warehouse; print(Warehouse(url='duckdb://').query('select 1 as x').collect().item())"
+    )
+    environment = os.environ | {"TMPDIR": str(temporary)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "1"
+    assert files(temporary) == []
+
+
+def test_dagster_tears_down_after_the_run(temporary: Path) -> None:
+    @dg.asset
+    def upstream(warehouse: Warehouse) -> int:
+        frame = warehouse.query("select $x as x", x=7)
+        assert len(files(temporary)) == 1
+        return int(frame.collect().item())
+
+    result = dg.materialize([upstream], resources={"warehouse": Warehouse(url="duckdb://")})
+    assert result.output_for_node("upstream") == 7
+    assert files(temporary) == []
+
+
+def test_dagster_tears_down_after_a_failed_run(temporary: Path) -> None:
+    @dg.asset
+    def upstream(warehouse: Warehouse) -> None:
+        warehouse.query("select 1 as x")
+        warehouse.query("selec")
+
+    assert not dg.materialize([upstream], resources={"warehouse": Warehouse(url="duckdb://")}, raise_on_error=False).success
+    assert files(temporary) == []
+
+
+LATE = {
+    "duckdb": "select 1 // (i - 110000) as x from range(120000) as t(i)",
+    "postgres": "select 1 / (i - 110000) as x from generate_series(1, 120000) as t(i)",
+}
+
+
+@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
+def test_query_that_fails_late_leaves_no_file(request: pytest.FixtureRequest, temporary: Path, engine: str) -> None:
+    warehouse: Warehouse = request.getfixturevalue("memory" if engine == "duckdb" else "postgres")
+    with pytest.raises(WarehouseError, match=r"(?i)division by zero"):
+        warehouse.query(LATE[engine])
+    assert files(temporary) == []
+
+
+def test_value_that_is_refused_leaves_no_file(postgres: Warehouse, temporary: Path) -> None:
+    with pytest.raises(WarehouseError, match="NaN"):
+        postgres.query("select 'NaN'::numeric as x")
+    assert files(temporary) == []
+
+
+def test_interrupted_query_leaves_no_file(either: Warehouse, temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(name: str, array: pa.Array) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("cio_dagster.warehouse._check_range", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        either.query("select 1 as x")
+    assert files(temporary) == []
+    monkeypatch.undo()
+    assert either.query("select 1 as x").collect().item() == 1
+
+
+def test_predicates_reach_the_staged_file(memory: Warehouse) -> None:
+    frame = memory.query("select i from range(10) as t(i)").filter(pl.col("i") > 7)
+    assert "SELECTION" in frame.explain()
