@@ -139,7 +139,7 @@ class _Asset:
     def of_execution(cls, context: dg.AssetExecutionContext) -> _Asset:
         definition = context.assets_def
         metadata = definition.metadata_by_key[definition.key]
-        asset = cls(definition.key, metadata, context.run_id, context.op_execution_context.op_config)
+        asset = cls(definition.key, metadata, context.run.run_id, context.op_execution_context.op_config)
         if definition.partitions_def is not None:
             asset.partitions, asset.partition_keys = definition.partitions_def, list(context.partition_keys)
         return asset

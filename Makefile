@@ -1,0 +1,33 @@
+# Each target sets up .venv in the checkout first, if need be. PYTHON chooses the interpreter (3.10 or newer).
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: setup demo dev test lint bench clean
+.DEFAULT_GOAL := demo
+
+setup: .venv/ready
+
+.venv/ready: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "Python 3.10 or newer is needed: make PYTHON=python3.12 ..."; exit 1; }
+	@$(PYTHON) -m venv --upgrade-deps .venv || { echo "The venv module is missing: on Debian, apt-get install python3-venv"; exit 1; }
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# A realistic warehouse to a local Customer.io: sync, change the warehouse by a day, sync again, and say what happened.
+demo: setup
+	$(BIN)/python -m demo
+
+# The same under the Dagster UI, at http://127.0.0.1:3000.
+dev: setup
+	$(BIN)/python -m demo.dev
+
+test: setup
+	$(BIN)/python -m pytest $(TESTS)
+
+lint: setup
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf .venv .demo
