@@ -244,6 +244,7 @@ def matching_people(workspace: Workspace, filter: object, start: int = 0) -> Ite
 
 
 def _activity(row: sqlite3.Row) -> dict[str, Any]:
+    is_known = row["cio_id"] or row["person_id"] or row["person_email"]
     shown: dict[str, Any] = {
         "id": row["id"],
         "type": row["type"],
@@ -251,7 +252,7 @@ def _activity(row: sqlite3.Row) -> dict[str, Any]:
         "data": json.loads(row["data"]),
         "customer_id": row["person_id"] or "",
         "customer_identifiers": (
-            {"id": row["person_id"], "email": row["person_email"], "cio_id": row["cio_id"]} if row["cio_id"] else None
+            {"id": row["person_id"], "email": row["person_email"], "cio_id": row["cio_id"] or ""} if is_known else None
         ),
     }
     if row["type"] == "page":

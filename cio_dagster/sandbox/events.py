@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cio_dagster.sandbox.identity import Identifier, is_ulid, match_key
-from cio_dagster.sandbox.people import Person, create, find, is_suppressed
+from cio_dagster.sandbox.people import Person, create, find, is_suppressed, nobody_known_as
 from cio_dagster.sandbox.store import dump
 from cio_dagster.sandbox.workspace import Workspace
 
@@ -38,8 +38,8 @@ def record(
         elif person is None and unknown == "hold" and identifier.kind != "cio_id":
             held = identifier
         if person is None and held is None:
-            data = {"name": name, "person": {identifier.kind: identifier.value}, "reason": "no person matches"}
-            workspace.log("failed_event", data, name=name)
+            data = {"name": name, identifier.kind: identifier.value, "reason": "no person matches"}
+            workspace.log("failed_event", data, nobody_known_as(identifier), name=name)
             return
     if id is not None and _repeats(workspace, id, person.cio_id if person else anonymous_id, received_at):
         return

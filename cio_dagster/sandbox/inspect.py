@@ -156,7 +156,7 @@ class Inspect:
                 "id": row["id"],
                 "type": row["type"],
                 "name": row["name"],
-                "person": _person(row) if row["cio_id"] else None,
+                "person": _person(row) if any(_person(row).values()) else None,
                 "timestamp": row["timestamp"],
                 "data": json.loads(row["data"]),
             }

@@ -73,13 +73,18 @@ def check_attributes(attributes: Mapping[str, Any], field: str = "attributes") -
             raise Invalid(f"{field}.{name}", message)
 
 
+def total_bytes(attributes: Mapping[str, Any]) -> int:
+    """How many bytes the names and values of attributes take together."""
+    return sum(utf8_bytes(name) + value_bytes(value) for name, value in attributes.items())
+
+
 def check_total(attributes: Mapping[str, Any], field: str = "attributes") -> None:
     """Check the size of all attributes of an object or a relationship.
 
     Raises:
         Invalid: They are over a limit.
     """
-    if sum(utf8_bytes(name) + value_bytes(value) for name, value in attributes.items()) > OBJECT_ATTRIBUTES_BYTES:
+    if total_bytes(attributes) > OBJECT_ATTRIBUTES_BYTES:
         raise Invalid(field, f"attributes cannot be larger than {OBJECT_ATTRIBUTES_BYTES} bytes in total")
 
 

@@ -90,9 +90,8 @@ def identify(workspace: Workspace, identifiers: Mapping[str, str], attributes: M
     if found is None:
         return None
     merged, changes = _updated(workspace, found.attributes, attributes)
-    if failed := _over(merged):
-        type = f"_o:{found.object_type_id}:failed_attribute_change"
-        workspace.log(type, {**changes, "reason": failed}, name=found.object_id)
+    if _are_over(merged):
+        workspace.log(f"_o:{found.object_type_id}:failed_attribute_change", changes, name=found.object_id)
         return found
     now = int(workspace.now())
     workspace.store.run(
@@ -138,8 +137,8 @@ def add_relationship(
         f"SELECT attributes FROM relationships WHERE cio_object_id = ? AND {column} = ?", related.cio_object_id, value
     )
     merged, changes = _updated(workspace, json.loads(row["attributes"]) if row else {}, attributes)
-    if failed := _over(merged):
-        _log(workspace, f"_r:{related.object_type_id}:failed_attribute_change", related, owner, {"reason": failed})
+    if _are_over(merged):
+        _log(workspace, f"_r:{related.object_type_id}:failed_attribute_change", related, owner, changes)
         return
     workspace.store.run(
         f"INSERT INTO relationships (cio_object_id, {column}, attributes, created_at) VALUES (?, ?, ?, ?)"
@@ -186,15 +185,9 @@ def _updated(
     return merged, changes
 
 
-def _over(attributes: Mapping[str, Any]) -> str | None:
-    """Which limit the whole of an object's or relationship's attributes is over, if any."""
-    if len(attributes) > limits.ATTRIBUTES:
-        return f"more than {limits.ATTRIBUTES} attributes"
-    try:
-        limits.check_total(attributes)
-    except limits.Invalid as error:
-        return error.message
-    return None
+def _are_over(attributes: Mapping[str, Any]) -> bool:
+    """Whether all attributes of an object or a relationship together are over a limit."""
+    return len(attributes) > limits.ATTRIBUTES or limits.total_bytes(attributes) > limits.OBJECT_ATTRIBUTES_BYTES
 
 
 def _log(workspace: Workspace, type: str, object: Object, person: Person | None, data: dict[str, Any]) -> None:

@@ -64,6 +64,12 @@ class Person:
         return Who(self.cio_id, self.id, self.email)
 
 
+def nobody_known_as(identifier: Identifier) -> Who:
+    """Whom an activity names when an operation found nobody."""
+    kind, value = identifier
+    return Who(None, value if kind == "id" else None, value if kind == "email" else None)
+
+
 def find(workspace: Workspace, identifier: Identifier) -> Person | None:
     """The person with an identifier."""
     row = workspace.store.row(f"SELECT * FROM people WHERE {_COLUMNS[identifier.kind]} = ?", match_key(*identifier))
@@ -133,6 +139,8 @@ def identify(
     when = now if timestamp is None else min(timestamp, now)
     given = _given_identifiers(workspace, attributes)
     apart = {*_CONTROLS, *(each.kind for each in given), *_empty_identifiers(workspace, attributes)}
+    # What is left of the identifiers has no value that could identify anybody; only a phone may be just an attribute.
+    unfit = (settings.enabled_identifiers | {"anonymous_id"}) - apart
     if any(is_suppressed(workspace, each) for each in (identifier, *given)):
         return None
     person = find(workspace, identifier)
@@ -140,8 +148,8 @@ def identify(
         person = _relabel(workspace, identifier, given, now)
     if person is None and attributes.get("_update") is True:
         if settings.update_miss_activity in (surface, "both"):
-            data = {identifier.kind: {"from": "", "to": identifier.value}, "reason": "no person matches"}
-            workspace.log("failed_attribute_change", data)
+            data = {identifier.kind: _change(None, identifier.value)}
+            workspace.log("failed_attribute_change", data, nobody_known_as(identifier))
         return None
     if person is None:
         person = create(workspace, identifier, now)
@@ -159,6 +167,9 @@ def identify(
         _set_identifier(workspace, person, each, identifier, now, changes, failures)
     for name, value in attributes.items():
         if name in apart:
+            continue
+        if name in unfit and (name != "phone" or person.phone is not None):
+            failures[name] = _change(getattr(person, name), value)
             continue
         if settings.stale_timestamps == "attribute" and when < person.set_at.get(name, 0):
             stale.append(name)
@@ -238,6 +249,7 @@ def _set_identifier(
         failures[kind] = _change(current, value)
         return
     setattr(person, kind, value)
+    person.attributes.pop(kind, None)
     person.set_at[kind] = now
     changes[kind] = _change(current, value)
     _take_held_events(workspace, person, given)

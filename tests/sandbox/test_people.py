@@ -162,7 +162,11 @@ def test_update_creates_nobody(client: Client, sandbox: RunningSandbox) -> None:
     put(client, "1", _update=True, a=1)
     assert client.identify({"id": "2"}, _update=True, a=1).json == {}
     assert sandbox.get("people") == []
-    assert [each["data"]["id"]["to"] for each in activities(sandbox, "failed_attribute_change")] == ["1"]
+    [missed] = activities(sandbox, "failed_attribute_change")
+    assert missed["data"] == {"id": {"from": "", "to": "1"}}
+    assert missed["person"] == {"id": "1", "email": None, "cio_id": None}
+    [shown] = client.get("/v1/activities?type=failed_attribute_change").json["activities"]
+    assert (shown["customer_id"], shown["customer_identifiers"]["id"]) == ("1", "1")
     put(client, "1", email="jane@example.com")
     client.identify({"email": "jane@example.com"}, _update=True, a=1)
     client.identify({"id": "1"}, _update=False, b=1)
@@ -187,6 +191,16 @@ def test_phone_identifies_in_v2(client: Client, sandbox: RunningSandbox) -> None
     assert person(sandbox)["attributes"] == {"a": 1, "b": 1}
     client.identify({"id": "2"}, phone="555-0100")
     assert sandbox.get("people")[1]["attributes"] == {"phone": "555-0100"}
+    client.identify({"id": "2"}, phone="+14155550000")
+    client.identify({"id": "2"}, phone="555-0100")
+    assert (sandbox.get("people")[1]["phone"], sandbox.get("people")[1]["attributes"]) == ("+14155550000", {})
+
+
+def test_identifiers_that_cannot_be_are_failed_changes(client: Client, sandbox: RunningSandbox) -> None:
+    client.identify({"id": "1"}, email=5, anonymous_id=[1], plan="pro")
+    assert (person(sandbox)["email"], person(sandbox)["attributes"]) == (None, {"plan": "pro"})
+    [failed] = activities(sandbox, "failed_attribute_change")
+    assert failed["data"] == {"email": {"from": "", "to": "5"}, "anonymous_id": {"from": "", "to": "[1]"}}
 
 
 def test_identifiers_that_are_not_enabled_are_attributes(client: Client, sandbox: RunningSandbox) -> None:
