@@ -9,6 +9,9 @@ from cio_dagster.sandbox.settings import Settings
 
 from . import openapi
 from .judge import Court, Judge
+from .node import NodeClient, run_node
+from .official import Held
+from .tls import Front, run_front
 from .wire import APP_KEY, SITE_ID, TRACK_KEY, Wire
 
 
@@ -40,3 +43,36 @@ def track_judge() -> Judge:
 def track(wire: Wire, track_judge: Judge) -> Court:
     """Sends Track calls to the sandbox and holds the answers to Customer.io's contract."""
     return Court(wire, track_judge)
+
+
+@pytest.fixture
+def held(sandbox: RunningSandbox) -> Held:
+    return Held(sandbox)
+
+
+@pytest.fixture(scope="session")
+def running_front(running_sandbox: RunningSandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Front]:
+    with run_front(running_sandbox.url, tmp_path_factory.mktemp("tls")) as front:
+        yield front
+
+
+@pytest.fixture
+def front(running_front: Front, sandbox: RunningSandbox, monkeypatch: pytest.MonkeyPatch) -> Front:
+    """HTTPS in front of an empty sandbox, trusted by requests and by httpx."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(running_front.certificate))
+    monkeypatch.setenv("SSL_CERT_FILE", str(running_front.certificate))
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    return running_front
+
+
+@pytest.fixture(scope="session")
+def running_node(running_sandbox: RunningSandbox) -> Iterator[NodeClient]:
+    with run_node(running_sandbox.url) as node:
+        yield node
+
+
+@pytest.fixture
+def node(running_node: NodeClient, sandbox: RunningSandbox) -> NodeClient:
+    """Customer.io's Node client, and an empty sandbox that it calls."""
+    return running_node
