@@ -1,0 +1,1 @@
+"""The demo: a subscription product's warehouse, made up."""
