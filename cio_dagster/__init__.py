@@ -18,6 +18,7 @@ from cio_dagster.partitions import partition_parameters
 from cio_dagster.resource import CustomerIO
 from cio_dagster.specs import Collection, Constant, Device, Event, ManualSegment, Object, Person, Relationship
 from cio_dagster.state import outcomes
+from cio_dagster.warehouse import Warehouse, WarehouseError
 
 __all__ = [
     "Collection",
@@ -41,6 +42,8 @@ __all__ = [
     "SyncConfig",
     "SyncError",
     "Unavailable",
+    "Warehouse",
+    "WarehouseError",
     "customerio_asset",
     "outcomes",
     "partition_parameters",

@@ -20,8 +20,7 @@ def partition_parameters(context: dg.AssetExecutionContext) -> dict[str, Any]:
 
     `partition_key` (str) where the run covers one partition; `partition_keys` (list of str); for time windows `partition_start` and
     `partition_end` (aware datetimes), over all partitions of the run. A dimension of a multi-partition gives the same under its own
-    name: `region_key`, `region_keys`, `date_start`, `date_end`. Parameters that the query does not use are left out by `query`'s
-    caller: pass those that it has.
+    name: `region_key`, `region_keys`, `date_start`, `date_end`. `query` ignores what the SQL does not use.
     """
     definition, keys = _partitions(context)
     if isinstance(definition, dg.MultiPartitionsDefinition):

@@ -104,21 +104,22 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Run one query now, and return a lazy frame over its staged result.
 
         `sql` is a file in `sql_folder` if its name ends in `.sql`, else SQL text. Each `$name` in it takes the parameter of that
-        name, bound by the driver and never pasted: str, int, float, bool, Decimal, date, datetime, None, or a list of one of them
+        name (others are ignored), bound by the driver and never pasted: str, int, float, bool, Decimal, date, datetime, None, or a list of one of them
         (`where id = any($ids)`; DuckDB and Postgres). Postgres may need to be told a parameter's type: `$id::uuid`.
 
         The frame can be read until the resource is torn down, `close` is called, or the process ends. Its dtypes are as the
         module's table says; an empty result has them too.
 
-        Raises WarehouseError: missing file; parameters missing or unused; no driver; whatever the database refuses.
+        Raises WarehouseError: missing file; missing parameters; no driver; whatever the database refuses.
         """
         source, text = self._read(sql)
         engine = _engine(self.url)
         statement = _Statement.parse(text, engine.dialect, source)
         _check_parameters(statement, parameters)
+        used = {name: parameters[name] for name in statement.names}
         path = self._staging_folder() / f"{uuid.uuid4().hex}.parquet"
         try:
-            with engine.run(self.url, statement, parameters) as result:
+            with engine.run(self.url, statement, used) as result:
                 return _stage(result, path)
         except _EngineError as error:
             message = _redacted(_OUR_SQL.sub("", str(error)).strip(), self.url)
@@ -247,8 +248,6 @@ class _Engine:
 def _check_parameters(statement: _Statement, parameters: Mapping[str, object]) -> None:
     if missing := [name for name in statement.names if name not in parameters]:
         raise WarehouseError(f"the SQL names parameters that were not given: {', '.join('$' + name for name in missing)}")
-    if unused := [name for name in parameters if name not in statement.names]:
-        raise WarehouseError(f"parameters were given that the SQL does not name: {', '.join('$' + name for name in unused)}")
     for name, value in parameters.items():
         for each in value if isinstance(value, list) else [value]:
             if not isinstance(each, _SCALARS):

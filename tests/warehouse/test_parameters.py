@@ -110,9 +110,8 @@ def test_missing_parameters_are_named(either: Warehouse) -> None:
         either.query("select $a as x, $b as y, $a as z, $c as w", c=1)
 
 
-def test_unused_parameters_are_named(either: Warehouse) -> None:
-    with pytest.raises(WarehouseError, match=r"does not name: \$b$"):
-        either.query("select $a as x", a=1, b=2)
+def test_parameters_that_the_sql_does_not_name_are_ignored(either: Warehouse) -> None:
+    assert either.query("select $a as x", a=1, b=2).collect()["x"].to_list() == [1]
 
 
 @pytest.mark.parametrize(

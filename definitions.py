@@ -1,0 +1,175 @@
+"""The demo: a subscription product's warehouse as Customer.io objects. Also the pattern to copy.
+
+Everything is read from the environment. Unset, it means the demo: the local Customer.io and the generated warehouse of `make dev`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from cio_dagster import (
+    Collection,
+    CustomerIO,
+    CustomerIOIOManager,
+    Device,
+    Event,
+    ManualSegment,
+    Object,
+    Person,
+    Relationship,
+    Warehouse,
+    customerio_asset,
+    partition_parameters,
+)
+
+HERE = Path(__file__).parent
+DEMO = "CIO_SITE_ID" not in os.environ
+
+
+def setting(name: str, demo: str) -> str:
+    """A variable of the environment, read by Dagster when it is used, or the demo's value where it is unset."""
+    return dg.EnvVar(name) if name in os.environ else demo
+
+
+# The warehouse's tables, which something else fills: they are here for the lineage.
+TABLES = ["customers", "devices", "orders", "plans", "accounts", "account_members"]
+tables = [dg.AssetSpec(["raw", name], group_name="warehouse", kinds={"duckdb", "table"}) for name in TABLES]
+
+
+def table(name: str) -> dg.AssetKey:
+    """The asset key of a warehouse table."""
+    return dg.AssetKey(["raw", name])
+
+
+@customerio_asset(
+    Person(key="id", column="customer_id", behavior="update_or_create", dates={"birth_date": "iso"}),
+    group_name="customerio",
+    deps=[table("customers")],
+)
+def people(warehouse: Warehouse) -> pl.LazyFrame:
+    """Every customer, by id."""
+    return warehouse.query("people.sql").with_columns(full_name=pl.concat_str("first_name", "last_name", separator=" "))
+
+
+@customerio_asset(
+    Device(key="id", column="customer_id", last_used="last_seen_at", behavior="mirror"),
+    group_name="customerio",
+    deps=[table("devices"), people],
+)
+def devices(warehouse: Warehouse) -> pl.LazyFrame:
+    """The phones that can get a push; those that leave the table are deleted."""
+    return warehouse.query("devices.sql")
+
+
+ORDER_DAYS = dg.DailyPartitionsDefinition("2026-01-01", end_offset=1)
+
+
+@customerio_asset(
+    Event(row_id="order_id", key="id", column="customer_id", name_column="event_name", timestamp="ordered_at"),
+    group_name="customerio",
+    deps=[table("orders"), people],
+    partitions_def=ORDER_DAYS,
+    partition_expr="ordered_at",
+)
+def orders(context: dg.AssetExecutionContext, warehouse: Warehouse) -> pl.LazyFrame:
+    """Each order is one event, sent once. A partition is a day."""
+    return warehouse.query("orders.sql", **partition_parameters(context))
+
+
+@customerio_asset(Collection(name="Plans"), group_name="customerio", deps=[table("plans")])
+def plans(warehouse: Warehouse) -> pl.LazyFrame:
+    """The price list, for use in messages."""
+    return warehouse.query("plans.sql")
+
+
+@customerio_asset(
+    ManualSegment(name="VIP customers", key="id", column="customer_id", behavior="mirror"),
+    group_name="customerio",
+    deps=[table("customers"), people],
+)
+def vip_customers(warehouse: Warehouse) -> pl.LazyFrame:
+    """Who spends most; those who no longer do leave the segment."""
+    return warehouse.query("vip_customers.sql")
+
+
+@customerio_asset(
+    Object(object_type_id=1, column="account_id", behavior="mirror", nulls="clear"),
+    group_name="customerio",
+    deps=[table("accounts")],
+)
+def accounts(warehouse: Warehouse) -> pl.LazyFrame:
+    """Companies, as objects of type 1."""
+    return warehouse.query("accounts.sql")
+
+
+@customerio_asset(
+    Relationship(object_type_id=1, object_column="account_id", key="id", column="customer_id", behavior="mirror"),
+    group_name="customerio",
+    deps=[table("account_members"), accounts, people],
+)
+def account_members(warehouse: Warehouse) -> pl.LazyFrame:
+    """Who belongs to which company, in which role."""
+    return warehouse.query("account_members.sql")
+
+
+SYNCS = [people, devices, orders, plans, vip_customers, accounts, account_members]
+
+# Where it all ends up, so that the lineage reads table -> asset -> Customer.io.
+workspace = dg.AssetSpec("customerio_workspace", group_name="customerio", deps=SYNCS, kinds={"customerio"})
+
+everything_but_orders = dg.define_asset_job("sync_all", [sync for sync in SYNCS if sync is not orders])
+one_day_of_orders = dg.define_asset_job("sync_orders", [orders], partitions_def=ORDER_DAYS)
+
+every_hour = dg.ScheduleDefinition(name="sync_all_hourly", job=everything_but_orders, cron_schedule="0 * * * *")
+every_night = dg.build_schedule_from_partitioned_job(one_day_of_orders, name="sync_orders_nightly", hour_of_day=1)
+
+
+@dg.sensor(target=SYNCS, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
+def warehouse_changes(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
+    """Asks one small table when each table was loaded last, and runs the syncs of those that were loaded since."""
+    loads = dict(warehouse.query("select table_name, loaded_at::varchar from raw.loads").collect().iter_rows())
+    seen = json.loads(context.cursor) if context.cursor else loads
+    changed = sorted(name for name, loaded_at in loads.items() if seen.get(name) != loaded_at)
+    context.update_cursor(json.dumps(loads))
+    if not changed:
+        return dg.SkipReason("No table was loaded since the last look.")
+    version = ",".join(f"{name}={loads[name]}" for name in changed)
+    affected = [sync.key for sync in SYNCS if sync.asset_deps[sync.key] & {table(name) for name in changed}]
+    requests = [dg.RunRequest(run_key=version, asset_selection=[key for key in affected if key != orders.key])]
+    if orders.key in affected:
+        # The partitions of today and yesterday: a load brings the orders of the day before.
+        requests += [
+            dg.RunRequest(run_key=f"{version}/{day}", asset_selection=[orders.key], partition_key=day)
+            for day in ORDER_DAYS.get_partition_keys()[-2:]
+        ]
+    return dg.SensorResult(run_requests=[request for request in requests if request.asset_selection])
+
+
+customerio = CustomerIO(
+    site_id=setting("CIO_SITE_ID", "demo-site"),
+    track_api_key=setting("CIO_TRACK_API_KEY", "demo-track-key"),
+    app_api_key=setting("CIO_APP_API_KEY", "demo-app-key"),
+    region=os.environ.get("CIO_REGION", "us"),
+    track_url=os.environ.get("CIO_TRACK_URL", "http://127.0.0.1:8090" if DEMO else None),
+    app_url=os.environ.get("CIO_APP_URL", "http://127.0.0.1:8090" if DEMO else None),
+)
+
+defs = dg.Definitions(
+    assets=[*tables, *SYNCS, workspace],
+    jobs=[everything_but_orders, one_day_of_orders],
+    schedules=[every_hour, every_night],
+    sensors=[warehouse_changes],
+    resources={
+        "warehouse": Warehouse(
+            url=setting("CIO_WAREHOUSE", f"duckdb:///{HERE / '.demo' / 'warehouse.duckdb'}"), sql_folder=str(HERE / "sql")
+        ),
+        "customerio": CustomerIOIOManager(
+            customerio=customerio, state=os.environ.get("CIO_STATE", str(HERE / ".demo" / "state"))
+        ),
+    },
+)

@@ -1,0 +1,46 @@
+"""`make dev`: the demo's warehouse and a local Customer.io under the Dagster UI, until Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+
+from cio_dagster.sandbox.process import run_sandbox
+from demo.warehouse import build
+
+HERE = Path(__file__).parent.parent
+FOLDER = HERE / ".demo"
+
+
+def main() -> int:
+    """Start everything; return Dagster's exit status."""
+    home = FOLDER / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(HERE / "dagster.yaml", home / "dagster.yaml")
+    warehouse = FOLDER / "warehouse.duckdb"
+    if not warehouse.exists():
+        build(warehouse, today=date.today())
+    with run_sandbox(port=8090, state=FOLDER / "customerio.sqlite") as sandbox:
+        print(
+            f"A Customer.io is running at {sandbox.url}; what it holds: {sandbox.url}/_sandbox/people, /events, /requests, ..."
+        )
+        print("Let a day pass in the warehouse: .venv/bin/python -m demo.warehouse advance .demo/warehouse.duckdb")
+        command = [
+            str(Path(sys.executable).parent / "dagster"),
+            "dev",
+            "--workspace",
+            str(HERE / "workspace.yaml"),
+            *sys.argv[1:],
+        ]
+        try:
+            return subprocess.run(command, cwd=HERE, env=os.environ | {"DAGSTER_HOME": str(home)}, check=False).returncode
+        except KeyboardInterrupt:
+            return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
