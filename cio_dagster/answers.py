@@ -4,8 +4,8 @@ A line says which positions of the plan a request held and which of them were re
 
     {"from": 0, "to": 1480, "at": "2026-01-31T12:00:00+00:00", "refused": [[17, "invalid", "attributes.plan", "too long"]]}
 
-Positions without a line were not answered, as far as is known, and stay pending. A line that a crash cut short counts as none: what it
-would have said is sent again, which is safe.
+Positions without a line were not answered, as far as is known, and stay pending. A line that a crash cut short, or that is damaged, counts
+as none: what it would have said is sent again, which is safe.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import polars as pl
 from typing_extensions import Self
 
 OUTCOME = pl.Schema(
-    {"_outcome": pl.String, "reason": pl.String, "field": pl.String, "message": pl.String, "at": pl.Datetime("us", "UTC")}
+    {name: pl.String() for name in ("_outcome", "reason", "field", "message")} | {"at": pl.Datetime("us", "UTC")}
 )
 """What became of an operation: `accepted`, `refused` or `pending`; with reason, field and message where it was refused."""
 
@@ -64,25 +64,20 @@ class AnswerLog:
             "at": datetime.now(timezone.utc).isoformat(),
             "refused": [[each.position, each.reason, each.field, each.message] for each in refused],
         }
-        os.write(self._file, json.dumps(line).encode() + b"\n")
+        rest = json.dumps(line).encode() + b"\n"
+        while rest:
+            rest = rest[os.write(self._file, rest) :]
 
 
 def read_outcomes(path: Path, operations: int) -> pl.DataFrame:
     """One row of schema OUTCOME for each of the plan's positions, in their order."""
-    ranges: list[tuple[int, int, str]] = []
+    ranges: list[tuple[int, int, datetime]] = []
     refused: list[tuple[int, str, str, str]] = []
     for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
-        try:
-            answer = json.loads(line) if line.endswith(b"\n") else None
-        except ValueError:
-            answer = None
-        if answer is None:
-            break
-        ranges.append((answer["from"], answer["to"], answer["at"]))
-        refused.extend(tuple(each) for each in answer["refused"])
-    answered = pl.DataFrame(ranges, schema={"from": pl.UInt32, "to": pl.UInt32, "at": pl.String}, orient="row").with_columns(
-        pl.col("at").str.to_datetime(time_unit="us", time_zone="UTC")
-    )
+        if (answer := _read(line, operations)) is not None:
+            ranges.append(answer[0])
+            refused.extend(answer[1])
+    answered = pl.DataFrame(ranges, schema={"from": pl.UInt32, "to": pl.UInt32, "at": OUTCOME["at"]}, orient="row")
     refusals = pl.DataFrame(
         refused, schema={"_position": pl.UInt32, "reason": pl.String, "field": pl.String, "message": pl.String}, orient="row"
     ).unique("_position", keep="last")
@@ -98,3 +93,19 @@ def read_outcomes(path: Path, operations: int) -> pl.DataFrame:
         at=pl.when(reached).then(pl.col("at")),
     )
     return outcomes.select(OUTCOME.names()).cast(dict(OUTCOME))  # type: ignore[arg-type]
+
+
+def _read(line: bytes, operations: int) -> tuple[tuple[int, int, datetime], list[tuple[int, str, str, str]]] | None:
+    """What a line says, or None if it is no whole line about positions of the plan."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        answer = json.loads(line)
+        start, stop, at = int(answer["from"]), int(answer["to"]), datetime.fromisoformat(answer["at"]).astimezone(timezone.utc)
+        refused = [
+            (int(position), str(reason), str(field), str(message)) for position, reason, field, message in answer["refused"]
+        ]
+    except (ValueError, TypeError, KeyError):
+        return None
+    inside = 0 <= start <= stop <= operations and all(start <= each[0] < stop for each in refused)
+    return ((start, stop, at), refused) if inside else None

@@ -30,6 +30,8 @@ class Report:
     updated: int = 0
     removed: int = 0
     sent: int = 0
+    kept: int = 0
+    """Unchanged rows of a collection, accepted with those that changed."""
     refused: int = 0
     pending: int = 0
     requests: int = 0
@@ -58,7 +60,7 @@ class Report:
 
     def count(self, counted: pl.DataFrame) -> None:
         """Take in what a commit counted: `_operation`, `_outcome`, `rows`."""
-        names = {"create": "created", "update": "updated", "delete": "removed", "send": "sent"}
+        names = {"create": "created", "update": "updated", "delete": "removed", "send": "sent", "keep": "kept"}
         for operation, outcome, rows in counted.select("_operation", "_outcome", "rows").iter_rows():
             if outcome == "accepted" and operation in names:
                 setattr(self, names[operation], getattr(self, names[operation]) + rows)

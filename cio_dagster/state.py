@@ -6,6 +6,7 @@
         outcomes/    Delta table: what became of every row of every run
         dtypes.parquet  no rows: what the JSON text of the snapshot's attributes reads back to
         plan/        the plan under way (see `cio_dagster.plan`); gone once committed
+        preview/     the plan of a dry run; gone at its end
         report.json  counts of the last run
         lock, lock.json
 
@@ -14,11 +15,13 @@ Both tables carry the sequence of the plan they were last written for as a Delta
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import shutil
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -30,9 +33,10 @@ from urllib.parse import quote, urlsplit
 import filelock
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import DeltaError
 
 from cio_dagster.errors import LockedError, StateError
-from cio_dagster.plan import DTYPES, Plan, read_plan
+from cio_dagster.plan import DTYPES, MANIFEST, Plan, read_plan
 from cio_dagster.prepare.columns import INTERNAL
 from cio_dagster.prepare.json_text import typed
 from cio_dagster.specs import AnySpec
@@ -43,19 +47,22 @@ FORMAT = 1
 APP = "cio_dagster"
 """The name under which the tables' Delta transactions are kept."""
 
+LONGEST_NAME = 200
+"""Bytes; file systems take 255, and `partition=` stands before some."""
+
 OUTCOMES_SCHEMA = pl.Schema(
     {
-        "run_id": pl.String,
-        "asset": pl.String,
-        "partition": pl.String,
-        "key": pl.String,
-        "operation": pl.String,
-        "outcome": pl.String,
-        "reason": pl.String,
-        "field": pl.String,
-        "message": pl.String,
+        "run_id": pl.String(),
+        "asset": pl.String(),
+        "partition": pl.String(),
+        "key": pl.String(),
+        "operation": pl.String(),
+        "outcome": pl.String(),
+        "reason": pl.String(),
+        "field": pl.String(),
+        "message": pl.String(),
         "time": pl.Datetime("us", "UTC"),
-        "rows": pl.UInt32,
+        "rows": pl.UInt32(),
     }
 )
 """The outcomes table. `outcome` is accepted, rejected, pending, left_out or unchanged; `operation` is the plan's, `prepare` for rows
@@ -106,10 +113,15 @@ class AssetState:
         """Where the plan under way is."""
         return self.folder / "plan"
 
+    @property
+    def preview_folder(self) -> Path:
+        """Where the plan of a dry run is: no later run takes it for one that was sent."""
+        return self.folder / "preview"
+
     @contextmanager
     def lock(self, run_id: str) -> Iterator[None]:
         """Be the only writer. The lock goes with the process that holds it. Raises LockedError at once if another run holds it."""
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._make_folder()
         lock, note = filelock.FileLock(self.folder / "lock", timeout=0), self.folder / "lock.json"
         try:
             lock.acquire()
@@ -124,8 +136,8 @@ class AssetState:
             since = datetime.now(timezone.utc).isoformat(timespec="seconds")
             _replace(note, json.dumps({"run": run_id, "pid": os.getpid(), "host": socket.gethostname(), "since": since}))
             yield
-            note.unlink(missing_ok=True)
         finally:
+            note.unlink(missing_ok=True)
             lock.release()
 
     def info(self) -> StateInfo | None:
@@ -140,20 +152,25 @@ class AssetState:
         try:
             found = json.loads(path.read_text())
             version = found["format"]
+            info = StateInfo(**found) if version == FORMAT else None
         except (ValueError, KeyError, TypeError) as error:
             raise StateError(
                 f"{path} cannot be read ({error}): restore it, or move {self.folder} away to start anew."
             ) from error
-        if version != FORMAT:
+        if info is None:
             raise StateError(f"{path} has format {version}; this version of cio_dagster reads format {FORMAT}.")
-        return StateInfo(**found)
+        return info
 
-    def open(self, spec: AnySpec, environment_id: int) -> StateInfo:
-        """The info, made on a first run. Raises StateError if the state is of another workspace or another kind of sync."""
+    def open(self, spec: AnySpec, environment_id: int, *, keep: bool = True) -> StateInfo:
+        """The info, made on a first run, and kept if that is to count as one.
+
+        Raises StateError if the state is of another workspace or another kind of sync.
+        """
         info = self.info()
         if info is None:
             info = StateInfo(spec.identity, environment_id, datetime.now(timezone.utc).isoformat())
-            self._save(info)
+            if keep:
+                self._save(info)
         if info.environment_id != environment_id:
             raise StateError(
                 f"{self.folder} is the state of workspace {info.environment_id}, but the credentials belong to workspace "
@@ -167,10 +184,15 @@ class AssetState:
         return info
 
     def snapshot(self) -> pl.LazyFrame | None:
-        """What Customer.io accepted; None before the first commit. Raises StateError where a committed snapshot is missing."""
+        """What Customer.io accepted; None before the first commit. Raises StateError where a committed snapshot is missing or damaged."""
         path = self.folder / "snapshot"
         if DeltaTable.is_deltatable(str(path)):
-            return pl.scan_delta(str(path))
+            try:
+                return pl.scan_delta(str(path))
+            except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
+                raise StateError(
+                    f"{path} cannot be read ({error}): restore it, or move {self.folder} away to start anew."
+                ) from error
         info = self.info()
         if info is not None and info.sequence:
             raise StateError(
@@ -184,8 +206,7 @@ class AssetState:
         rows = self.snapshot()
         if rows is None:
             return None
-        path = self.folder / DTYPES
-        dtypes = dict(pl.read_parquet_schema(path)) if path.exists() else {}
+        dtypes = self._dtypes()
         names = {f"_{role}": part.kind for role, part in spec.identifiers.items()} | {"_ulid": "ulid"}
         own = {f"_{name}": name for name in spec.fields}
         values = {
@@ -196,8 +217,14 @@ class AssetState:
         return rows.select(pl.col("^_(person|object|token|row_id|ulid)$"), **values).rename(renames, strict=False)
 
     def plan(self) -> Plan | None:
-        """The plan under way, if a run left one behind."""
-        return read_plan(self.plan_folder)
+        """The plan under way, if a run left one behind. Raises StateError where it cannot be read."""
+        try:
+            return read_plan(self.plan_folder)
+        except (ValueError, KeyError, TypeError) as error:
+            raise StateError(
+                f"The plan that an interrupted run left in {self.plan_folder} cannot be read ({error}): restore it, or remove it. Then "
+                f"what Customer.io accepted of it is sent again; events are not taken twice."
+            ) from error
 
     def next_sequence(self) -> int:
         """The sequence of the next plan."""
@@ -215,18 +242,22 @@ class AssetState:
     def close_plan(self, plan: Plan) -> None:
         """Mark a plan as committed, and remove it."""
         if (plan.folder / DTYPES).exists():
-            (plan.folder / DTYPES).replace(self.folder / DTYPES)
+            # Attributes that the source no longer has are in the snapshot still.
+            dtypes = self._dtypes() | dict(pl.read_parquet_schema(plan.folder / DTYPES))
+            pl.DataFrame(schema=dtypes).write_parquet(plan.folder / f"merged-{DTYPES}")
+            (plan.folder / f"merged-{DTYPES}").replace(self.folder / DTYPES)
         info = self.info()
         assert info is not None
         self._save(StateInfo(**asdict(info) | {"sequence": max(plan.sequence, info.sequence)}))
         self.discard_plan()
 
     def discard_plan(self) -> None:
-        """Remove the plan under way."""
-        if self.plan_folder.exists():
-            # The manifest first: a folder without it is no plan.
-            (self.plan_folder / "plan.json").unlink(missing_ok=True)
-            shutil.rmtree(self.plan_folder)
+        """Remove the plan under way, and that of a dry run."""
+        for folder in (self.plan_folder, self.preview_folder):
+            if folder.exists():
+                # The manifest first: a folder without it is no plan.
+                (folder / MANIFEST).unlink(missing_ok=True)
+                shutil.rmtree(folder)
 
     def report(self) -> dict[str, Any] | None:
         """The report of the last run, as JSON."""
@@ -238,8 +269,17 @@ class AssetState:
         """Keep the report of a run."""
         _replace(self.folder / "report.json", json.dumps(report, indent=1, default=str))
 
+    def _make_folder(self) -> None:
+        self.root.mkdir(parents=True, exist_ok=True)
+        for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
+            folder.mkdir(exist_ok=True, mode=0o700)
+
+    def _dtypes(self) -> dict[str, pl.DataType]:
+        path = self.folder / DTYPES
+        return dict(pl.read_parquet_schema(path)) if path.exists() else {}
+
     def _save(self, info: StateInfo) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._make_folder()
         _replace(self.folder / "state.json", json.dumps(asdict(info), indent=1))
 
     def _write(self, name: str, rows: pl.LazyFrame, plan: Plan, *, append: bool) -> None:
@@ -252,7 +292,9 @@ class AssetState:
             app_transactions=[Transaction(APP, plan.sequence)], custom_metadata={"run_id": plan.run_id, "made_at": plan.made_at}
         )
         options = {"schema_mode": "merge" if append else "overwrite", "commit_properties": properties}
+        begun = time.time()
         rows.sink_delta(path, mode="append" if append else "overwrite", delta_write_options=options)
+        _flush(Path(path), begun)
 
 
 def outcomes(root: Path | str, *, workspace: str | None = None, asset: str | None = None) -> pl.LazyFrame:
@@ -267,8 +309,15 @@ def _sent(column: str, own: dict[str, str]) -> bool:
 
 
 def _quoted(name: str) -> str:
-    """A name as one folder's name. `~` takes the place of `%`, which Delta paths would decode; `..` cannot lead elsewhere."""
+    """A name as one folder's name. `~` takes the place of `%`, which Delta paths would decode; `..` cannot lead elsewhere.
+
+    Of a name too long for a folder's, the beginning and a hash.
+    """
     quoted = quote(name, safe="").replace("~", "%7E").replace("%", "~")
+    if len(quoted) > LONGEST_NAME:
+        return quoted[: LONGEST_NAME - 66] + "~~" + hashlib.sha256(name.encode()).hexdigest()
+    if not quoted:
+        return "~"
     return quoted if quoted.strip(".") else quoted.replace(".", "~2E")
 
 
@@ -280,3 +329,14 @@ def _replace(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)
+
+
+def _flush(folder: Path, since: float) -> None:
+    """Have what was written in a folder since then on disk: Delta leaves that to the system, but the plan is removed after it."""
+    recent = since - 2  # Seconds; file systems keep coarser times than clocks do.
+    for path in (folder, *(each for each in folder.rglob("*") if each.stat().st_mtime >= recent)):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

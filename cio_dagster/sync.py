@@ -72,7 +72,7 @@ def sync(
             recovered = recover(state)
         if environment_id is None:
             environment_id = delivery.check_connection(connection)
-        info = state.open(spec, environment_id)
+        info = state.open(spec, environment_id, keep=not options.dry_run)
         with _timed(seconds, "plan"):
             plan = _plan(frame, spec, state, info, connection, run_id, options)
             report = plan_report(plan, spec, state.asset, state.partition)
@@ -100,8 +100,9 @@ def sync(
 
 def recover(state: AssetState) -> int:
     """Commit what the answers to an interrupted run's plan prove; return how many operations that were."""
-    plan = state.plan()
-    if plan is None:
+    plan, info = state.plan(), state.info()
+    if plan is None or info is None or plan.sequence <= info.sequence:
+        # Never finished, or committed already.
         state.discard_plan()
         return 0
     counted = commit(state, plan, read_spec(plan.spec))
@@ -123,7 +124,7 @@ def _plan(
     return make_plan(
         frame,
         spec,
-        state.plan_folder,
+        state.preview_folder if options.dry_run else state.plan_folder,
         snapshot=state.snapshot(),
         baseline=baseline,
         run_id=run_id,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import polars as pl
@@ -31,6 +32,9 @@ CHUNK_ROWS = 16_384
 
 UNACCEPTABLE = (400, 413, 422)
 """Statuses that say something in the request is wrong, not the request itself: it is split until the offending rows are found."""
+
+HOPELESS = 1_000
+"""So many operations, each refused in a request of its own, and none accepted: the plan as a whole is wrong, and no more is sent."""
 
 Progress = Callable[[int, int], None]
 """Called with the operations answered so far and their whole number, on the caller's thread."""
@@ -81,6 +85,7 @@ class _Delivery:
     def __init__(self, client: Client, spec: AnySpec, log: AnswerLog, done: _Count) -> None:
         self._client, self._spec, self._log, self._done = client, spec, log, done
         self._segment: int | None = None
+        self._accepted = self._refused_alone = 0
 
     async def send(self, plan: Plan) -> None:
         if isinstance(self._spec, Collection):
@@ -101,7 +106,8 @@ class _Delivery:
             await asyncio.gather(*in_flight, return_exceptions=True)
 
     def _batches(self, plan: Plan) -> Iterator[Batch]:
-        chunks, limits, spec = _bodies(plan), self._client.connection, self._spec
+        limits, spec = self._client.connection, self._spec
+        chunks = _bodies(plan)
         start, records = plan.counts.left_out, limits.records_per_second
         most = max(int(records), 1) if records else 2**31
         if isinstance(spec, ManualSegment):
@@ -118,12 +124,17 @@ class _Delivery:
         if refused is not None:
             self._log.append(batch.start, batch.stop, refused)
             self._done.value += len(batch.bodies)
+            self._accepted += len(batch.bodies) - len(refused)
         elif len(batch.bodies) > 1:
             for half in batch.halves():
                 await self._send_batch(half)
         else:
             self._log.append(batch.start, batch.stop, [_refusal(batch.start, answer)])
             self._done.value += 1
+            self._refused_alone += 1
+            if self._refused_alone >= HOPELESS and not self._accepted:
+                message = f"Customer.io refused all of the first {self._refused_alone:,} operations; the last with status"
+                raise RequestRefused(f"{message} {answer.status}: {answer.error_text()}", status=answer.status)
 
     async def _request(self, batch: Batch) -> Answer:
         joined, rows = batch.bodies.str.join(",").item(), len(batch.bodies)
@@ -147,12 +158,18 @@ class _Delivery:
 
 
 def _bodies(plan: Plan) -> Iterator[pl.DataFrame]:
-    file = pq.ParquetFile(plan.folder / OPERATIONS)
-    for arrow in file.iter_batches(CHUNK_ROWS, columns=["_operation", "_body"]):
-        frame = pl.from_arrow(arrow)
-        assert isinstance(frame, pl.DataFrame)
-        if not (rows := frame.drop_nulls("_body")).is_empty():
-            yield rows
+    """What is to be sent, in order: all but the first operations, which need no request."""
+    skipped = plan.counts.left_out
+    with pq.ParquetFile(plan.folder / OPERATIONS) as file:
+        for arrow in file.iter_batches(CHUNK_ROWS, columns=["_operation", "_body"]):
+            frame = pl.from_arrow(arrow)
+            assert isinstance(frame, pl.DataFrame)
+            rows, skipped = frame[skipped:], max(skipped - len(frame), 0)
+            if rows["_body"].null_count():
+                # Positions are counted, so answers would be read to the wrong rows.
+                raise ValueError(f"{plan.folder / OPERATIONS} has an operation without a body among those to be sent")
+            if not rows.is_empty():
+                yield rows
 
 
 def _refusals(answer: Answer, batch: Batch) -> list[Refusal] | None:
@@ -201,7 +218,8 @@ async def _settle(tasks: set[asyncio.Task[None]], when: str) -> set[asyncio.Task
 def _run(call: Callable[[], Coroutine[Any, Any, T]], tick: Callable[[], None]) -> T:
     """Run a coroutine on a thread with a loop of its own, so that it works inside a running loop too, and signals reach the caller.
 
-    Every half second `tick` is called on the caller's thread. If the caller is interrupted, the coroutine is cancelled first.
+    Every half second `tick` is called on the caller's thread. If the caller is interrupted, the coroutine is cancelled, and has ended
+    when this returns.
     """
     cancel: list[Callable[[], object]] = []
 
@@ -220,6 +238,8 @@ def _run(call: Callable[[], Coroutine[Any, Any, T]], tick: Callable[[], None]) -
             return future.result()
         finally:
             while not future.done():
-                for each in cancel:
-                    each()
-                wait([future], timeout=0.5)
+                # Once, as soon as there is a task: what is cancelled again would not clean up.
+                if cancel:
+                    with suppress(RuntimeError):  # The loop has just closed.
+                        cancel.pop()()
+                wait([future], timeout=0.05)

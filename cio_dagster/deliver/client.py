@@ -7,9 +7,12 @@ Sources: hosts, authentication and the region call by Customer.io's Track API do
 from __future__ import annotations
 
 import asyncio
+import base64
 import email.utils
 import json
+import math
 import time
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Literal, TypeAlias
@@ -128,7 +131,8 @@ class Client:
         )
         # A bucket of `burst` that drains at the allowed rate.
         self._track_limit = AsyncLimiter(at.burst, at.burst / at.requests_per_second)
-        self._app_limit = AsyncLimiter(at.app_requests_per_second, 1)
+        # Without a burst: a full bucket and its refill would be twice the limit in the first second.
+        self._app_limit = AsyncLimiter(1, 1 / at.app_requests_per_second)
         self._record_limit = AsyncLimiter(at.records_per_second, 1) if at.records_per_second else None
         self._held_until = {"track": 0.0, "app": 0.0}
         return self
@@ -138,10 +142,14 @@ class Client:
 
     async def track(self, method: str, path: str, body: bytes | None = None, *, rows: int = 0) -> Answer:
         """Call the Track API. `rows` is how many records the request holds, for the limit in records."""
-        auth = aiohttp.BasicAuth(self.connection.site_id, self.connection.track_api_key.get_secret_value())
-        return await self._call(
-            "track", method, self.connection.track + path, {"Authorization": auth.encode()}, body, rows=rows
-        )
+        # A key from a file often ends with a line break, which no key has.
+        user, key = self.connection.site_id.strip(), self.connection.track_api_key.get_secret_value().strip()
+        if not user or not key or ":" in user:
+            raise CredentialsRefused(
+                "The Track API needs a Site ID (without a colon) and a key: set CIO_SITE_ID and CIO_TRACK_API_KEY."
+            )
+        headers = {"Authorization": "Basic " + base64.b64encode(f"{user}:{key}".encode()).decode()}
+        return await self._call("track", method, self.connection.track + path, headers, body, rows=rows)
 
     async def app(
         self,
@@ -153,13 +161,18 @@ class Client:
         params: dict[str, str] | None = None,
         repeatable: bool = True,
     ) -> Answer:
-        """Call the App API with JSON content, or a ready body. A call that is not `repeatable` is tried once."""
-        key = self.connection.app_api_key.get_secret_value()
-        if not key:
+        """Call the App API with JSON content, or a ready body. A call that is not `repeatable` is tried again after a 429 only."""
+        key = self.connection.app_api_key.get_secret_value().strip()
+        if not self.has_app_key:
             raise CredentialsRefused("This sync needs the App API, but no App API key is configured: set CIO_APP_API_KEY.")
         body = json.dumps(content).encode() if content is not None else body
         headers = {"Authorization": f"Bearer {key}"}
         return await self._call("app", method, self.connection.app + path, headers, body, params=params, repeatable=repeatable)
+
+    @property
+    def has_app_key(self) -> bool:
+        """Whether the App API can be called at all."""
+        return bool(self.connection.app_api_key.get_secret_value().strip())
 
     async def environment_id(self) -> int:
         """Check the Track credentials and the region; return the workspace's id. Raises CredentialsRefused or RegionMismatch."""
@@ -178,6 +191,15 @@ class Client:
             )
         return int(found.get("environment_id") or 0)
 
+    def attempts(self, on: Callable[[Exception], bool | float]) -> AsyncIterator[stamina.Attempt]:
+        """Attempts with growing, jittered pauses between them. `on` says whether an error is worth another, or after how many seconds."""
+        at = self.connection
+        return aiter(
+            stamina.retry_context(
+                on=on, attempts=at.attempts, timeout=None, wait_initial=0.25, wait_max=at.longest_backoff, wait_jitter=1.0
+            )
+        )
+
     async def _call(
         self,
         api: str,
@@ -190,34 +212,34 @@ class Client:
         params: dict[str, str] | None = None,
         repeatable: bool = True,
     ) -> Answer:
-        at = self.connection
-        retry = stamina.retry_context(
-            on=lambda error: (error.after or True) if isinstance(error, _TryAgain) else False,
-            attempts=at.attempts if repeatable else 1,
-            timeout=None,
-            wait_initial=0.25,
-            wait_max=at.longest_backoff,
-            wait_jitter=1.0,
-        )
+        def again(error: Exception) -> bool | float:
+            # A 429 was turned away unread, so even what must not be done twice may be sent again.
+            safe = isinstance(error, _TryAgain) and (repeatable or error.status == 429)
+            return (error.after or True) if safe and isinstance(error, _TryAgain) else False
+
         try:
-            async for attempt in retry:
+            async for attempt in self.attempts(again):
                 with attempt:
                     self.traffic.retries += attempt.num > 1
                     await self._wait(api, rows)
                     return await self._once(api, method, url, headers, body, params)
         except _TryAgain as error:
-            tries = f"{at.attempts} times" if repeatable else "once, because repeating it is not safe"
+            tries = f"{self.connection.attempts} times" if again(error) else "once, because repeating it is not safe"
             message = f"{method} {_public(url)} got no usable answer ({error}); it was tried {tries}."
             raise Unavailable(message, status=error.status) from None
         raise AssertionError("the retry loop ends by returning or raising")
 
     async def _wait(self, api: str, rows: int) -> None:
         begun = time.monotonic()
-        while (pause := self._held_until[api] - time.monotonic()) > 0:
-            await asyncio.sleep(pause)
-        await (self._track_limit if api == "track" else self._app_limit).acquire()
         if rows and self._record_limit:
             await self._record_limit.acquire(min(rows, self._record_limit.max_rate))
+        # Another request's 429 may hold the API while this one waits for its turn: then it waits for a new turn.
+        while True:
+            while (pause := self._held_until[api] - time.monotonic()) > 0:
+                await asyncio.sleep(pause)
+            await (self._track_limit if api == "track" else self._app_limit).acquire()
+            if self._held_until[api] <= time.monotonic():
+                break
         self.traffic.throttled_seconds += time.monotonic() - begun
 
     async def _once(
@@ -282,7 +304,7 @@ def _seconds(after: str | None) -> float | None:
     except ValueError:
         moment = email.utils.parsedate_tz(after)
         seconds = email.utils.mktime_tz(moment) - time.time() if moment else 0.0
-    return min(max(seconds, 0.0), LONGEST_WAIT) or None
+    return min(max(seconds, 0.0), LONGEST_WAIT) or None if math.isfinite(seconds) else None
 
 
 def _public(url: str) -> str:

@@ -7,8 +7,8 @@
 | integers | number; a string with all digits beyond ±2^53, where JSON readers that use doubles would lose some |
 | Float32, Float64 | number, shortest form that reads back the same; NaN and infinity have no JSON |
 | Decimal | number without trailing zeros; a string with more than 15 significant digits |
-| Date | Unix seconds of midnight UTC, or an ISO 8601 date |
-| Datetime | whole Unix seconds, or ISO 8601 in UTC; naive ones are taken to be in a given zone |
+| Date | Unix seconds of midnight UTC, or an ISO 8601 date; only years 1 to 9999 have JSON |
+| Datetime | whole Unix seconds, or ISO 8601 in UTC; naive ones are taken to be in a given zone; years as for Date |
 | Time | string HH:MM:SS, with a fraction where there is one |
 | Duration | number of seconds, with a fraction where there is one |
 | Binary | string, base64 |
@@ -31,6 +31,13 @@ from cio_dagster.limits import EXACT_INTEGER
 
 EXACT_DIGITS = 15
 """Significant decimal digits that every double keeps (IEEE 754 binary64)."""
+
+FIRST_DAY, LAST_DAY = -719_162, 2_932_896
+"""0001-01-01 and 9999-12-31 in days since 1970. What warehouses call infinity lies far beyond, where Polars cannot format dates."""
+
+DAY = 86_400
+TICKS = {"ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+"""Time unit to its number in a second."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +68,8 @@ def json_text(value: pl.Expr, dtype: pl.DataType, dates: DateRule) -> pl.Expr:
         return value.cast(pl.String)
     if dtype.is_integer():
         text = value.cast(pl.String)
-        return pl.when(value.is_between(-EXACT_INTEGER, EXACT_INTEGER)).then(text).otherwise(quoted(text))
+        lowest = 0 if dtype.is_unsigned_integer() else -EXACT_INTEGER
+        return pl.when(value.is_between(lowest, EXACT_INTEGER)).then(text).otherwise(quoted(text))
     if dtype.is_float():
         return value.cast(pl.String)
     if isinstance(dtype, pl.Decimal):
@@ -69,23 +77,27 @@ def json_text(value: pl.Expr, dtype: pl.DataType, dates: DateRule) -> pl.Expr:
         digits = text.str.replace_all(r"[-.]", "").str.strip_chars_start("0").str.len_bytes()
         return pl.when(digits <= EXACT_DIGITS).then(text).otherwise(quoted(text))
     if isinstance(dtype, pl.Date):
+        value = _with_year(value, dtype)
         return quoted(value.dt.to_string("%Y-%m-%d")) if dates.iso else value.dt.epoch("s").cast(pl.String)
     if isinstance(dtype, pl.Datetime):
         utc = _in_utc(value, dtype, dates)
-        return quoted(utc.dt.to_string("%Y-%m-%dT%H:%M:%S%.fZ")) if dates.iso else _unix_seconds(utc).cast(pl.String)
+        if dates.iso:
+            return quoted(utc.dt.to_string("%Y-%m-%dT%H:%M:%S%.fZ"))
+        return (utc.to_physical() // TICKS[dtype.time_unit]).cast(pl.String)
     if isinstance(dtype, pl.Time):
         return quoted(value.dt.to_string("%H:%M:%S%.f"))
     if isinstance(dtype, pl.Duration):
-        micros = value.dt.total_microseconds()
-        whole = (micros // 1_000_000).cast(pl.String)
-        return pl.when(micros % 1_000_000 == 0).then(whole).otherwise((micros / 1_000_000).cast(pl.String))
+        ticks, second = value.to_physical(), TICKS[dtype.time_unit]
+        whole = (ticks // second).cast(pl.String)
+        return pl.when(ticks % second == 0).then(whole).otherwise((ticks / second).cast(pl.String))
     raise SpecError(f"dtype {dtype} cannot be sent to Customer.io; cast the column in the query, or leave it out")
 
 
 def unsendable(value: pl.Expr, dtype: pl.DataType, dates: DateRule) -> dict[str, pl.Expr]:
     """Which values have no JSON: problem to Boolean expression; no entry for a problem that the dtype cannot have.
 
-    Problems: `not_a_number` (NaN, infinity) and `no_such_local_time` (a naive datetime that a clock change skipped).
+    Problems: `not_a_number` (NaN, infinity), `date_out_of_range` (years before 1 or after 9999) and `no_such_local_time` (a naive
+    datetime that a clock change skipped).
     """
     if isinstance(dtype, pl.List):
         return _any_inside(value, dtype.inner, dates)
@@ -94,22 +106,29 @@ def unsendable(value: pl.Expr, dtype: pl.DataType, dates: DateRule) -> dict[str,
     if isinstance(dtype, pl.Struct):
         found: dict[str, pl.Expr] = {}
         for part in dtype.fields:
-            inner = unsendable(value.struct.field(part.name), _instance(part.dtype), dates)
+            inner = unsendable(_member(value, dtype, part.name), _instance(part.dtype), dates)
             for problem, test in inner.items():
                 found[problem] = found[problem] | test if problem in found else test
         return {problem: test.fill_null(False) for problem, test in found.items()}
     if dtype.is_float():
         return {"not_a_number": (~value.is_finite()).fill_null(False)}
-    if isinstance(dtype, pl.Datetime) and dtype.time_zone is None and dates.naive_timezone != "UTC":
-        return {"no_such_local_time": value.is_not_null() & _in_utc(value, dtype, dates).is_null()}
+    if isinstance(dtype, (pl.Date, pl.Datetime)):
+        dated = _with_year(value, dtype)
+        found = {"date_out_of_range": value.is_not_null() & dated.is_null()}
+        if isinstance(dtype, pl.Datetime) and dtype.time_zone is None and dates.naive_timezone != "UTC":
+            found["no_such_local_time"] = dated.is_not_null() & _in_utc(value, dtype, dates).is_null()
+        return found
     return {}
 
 
 def json_dtype(dtype: pl.DataType, dates: DateRule) -> pl.DataType:
-    """The dtype that JSON text of this dtype reads back to: dates become Int64 or String, as they were sent."""
+    """The dtype that JSON text of this dtype reads back to: dates become Int64 or String, as they were sent.
+
+    Structs without fields become strings, as Parquet has no such type.
+    """
     if isinstance(dtype, (pl.List, pl.Array)):
         return pl.List(json_dtype(_instance(dtype.inner), dates))
-    if isinstance(dtype, pl.Struct):
+    if isinstance(dtype, pl.Struct) and dtype.fields:
         return pl.Struct({part.name: json_dtype(_instance(part.dtype), dates) for part in dtype.fields})
     if isinstance(dtype, (pl.Date, pl.Datetime)):
         return pl.String() if dates.iso else pl.Int64()
@@ -119,13 +138,18 @@ def json_dtype(dtype: pl.DataType, dates: DateRule) -> pl.DataType:
 
 
 def typed(text: pl.Expr, dtype: pl.DataType) -> pl.Expr:
-    """JSON text as values again, of a dtype that `json_dtype` gave; the text `null`, and null, are null."""
+    """JSON text as values again, of a dtype that `json_dtype` gave; the text `null`, and null, are null.
+
+    Text of another kind, from before a column changed its type, stays as it is where strings are wanted, and is null elsewhere.
+    """
     text = pl.when(text != "null").then(text)
     if isinstance(dtype, pl.Boolean):
         return text == "true"
     if dtype.is_numeric():
         return text.str.strip_chars('"').cast(dtype, strict=False)
-    return text.str.json_decode(dtype)
+    opening = '"' if isinstance(dtype, pl.String) else "{" if isinstance(dtype, pl.Struct) else "["
+    decoded = pl.when(text.str.starts_with(opening)).then(text).str.json_decode(_lenient(dtype)).cast(dtype, strict=False)
+    return pl.coalesce(decoded, text) if isinstance(dtype, pl.String) else decoded
 
 
 def quoted(text: pl.Expr) -> pl.Expr:
@@ -155,10 +179,17 @@ def _array(value: pl.Expr, inner: object, dates: DateRule) -> pl.Expr:
 
 def _object(value: pl.Expr, dtype: pl.Struct, dates: DateRule) -> pl.Expr:
     members = [
-        (part.name, json_text(value.struct.field(part.name), _instance(part.dtype), dates).fill_null("null"))
+        (part.name, json_text(_member(value, dtype, part.name), _instance(part.dtype), dates).fill_null("null"))
         for part in dtype.fields
     ]
     return pl.when(value.is_not_null()).then(joined_object(members))
+
+
+def _member(value: pl.Expr, dtype: pl.Struct, name: str) -> pl.Expr:
+    """A field of a struct, by any name: `struct.field` would take `*` and `^...$` for patterns."""
+    names = [part.name for part in dtype.fields]
+    place = names.index(name)
+    return value.struct.rename_fields([str(each) for each in range(len(names))]).struct.field(str(place))
 
 
 def _any_inside(value: pl.Expr, inner: object, dates: DateRule) -> dict[str, pl.Expr]:
@@ -167,14 +198,31 @@ def _any_inside(value: pl.Expr, inner: object, dates: DateRule) -> dict[str, pl.
 
 
 def _in_utc(value: pl.Expr, dtype: pl.Datetime, dates: DateRule) -> pl.Expr:
+    value = _with_year(value, dtype)
     if dtype.time_zone is not None:
         return value.dt.convert_time_zone("UTC")
     zoned = value.dt.replace_time_zone(dates.naive_timezone, ambiguous="earliest", non_existent="null")
     return zoned.dt.convert_time_zone("UTC")
 
 
-def _unix_seconds(utc: pl.Expr) -> pl.Expr:
-    return utc.dt.timestamp("us") // 1_000_000
+def _with_year(value: pl.Expr, dtype: pl.Date | pl.Datetime) -> pl.Expr:
+    """Null for dates whose year is not 1 to 9999."""
+    if isinstance(dtype, pl.Date):
+        return pl.when(value.to_physical().is_between(FIRST_DAY, LAST_DAY)).then(value)
+    if dtype.time_unit == "ns":
+        return value  # 64 bits of nanoseconds reach from 1677 to 2262.
+    tick = TICKS[dtype.time_unit]
+    return pl.when(value.to_physical().is_between(FIRST_DAY * DAY * tick, (LAST_DAY + 1) * DAY * tick - 1)).then(value)
+
+
+def _lenient(dtype: object) -> pl.DataType:
+    """The dtype to decode JSON as, before the cast to the one wanted: numbers as text, for those sent with all digits as strings."""
+    if isinstance(dtype, pl.List):
+        return pl.List(_lenient(dtype.inner))
+    if isinstance(dtype, pl.Struct):
+        return pl.Struct({part.name: _lenient(part.dtype) for part in dtype.fields})
+    dtype = _instance(dtype)
+    return pl.String() if dtype.is_numeric() else dtype
 
 
 def _instance(dtype: object) -> pl.DataType:
