@@ -244,19 +244,19 @@ def matching_people(workspace: Workspace, filter: object, start: int = 0) -> Ite
 
 
 def _activity(row: sqlite3.Row) -> dict[str, Any]:
-    is_known = row["cio_id"] or row["person_id"] or row["person_email"]
     shown: dict[str, Any] = {
         "id": row["id"],
         "type": row["type"],
         "timestamp": row["timestamp"],
         "data": json.loads(row["data"]),
         "customer_id": row["person_id"] or "",
-        "customer_identifiers": (
-            {"id": row["person_id"], "email": row["person_email"], "cio_id": row["cio_id"] or ""} if is_known else None
-        ),
     }
-    if row["type"] == "page":
-        shown["url"] = row["name"]
-    if row["name"] is not None:
+    if row["cio_id"] or row["person_id"] or row["person_email"]:
+        identifiers = {"id": row["person_id"], "email": row["person_email"], "cio_id": row["cio_id"] or ""}
+        shown["customer_identifiers"] = identifiers
+    # Source: components.schemas.activityObject: a name for events and screens, a url for pages.
+    if row["type"] in ("event", "screen"):
         shown["name"] = row["name"]
+    elif row["type"] == "page":
+        shown["url"] = row["name"]
     return shown

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from cio_dagster.sandbox.identity import Identifier
-from cio_dagster.sandbox.people import find, find_or_create, is_suppressed
+from cio_dagster.sandbox.people import as_text, find, find_or_create, is_suppressed
 from cio_dagster.sandbox.store import dump
 from cio_dagster.sandbox.workspace import Workspace
 
@@ -48,13 +48,13 @@ def delete(workspace: Workspace, identifier: Identifier, token: str) -> None:
 
 
 def of_person(workspace: Workspace, cio_id: str) -> list[dict[str, Any]]:
-    """A person's devices as App API answers show them."""
+    """A person's devices as App API answers show them: attributes in text, whatever older clients sent."""
     return [
         {
             "id": row["token"],
             "platform": row["platform"],
             "last_used": row["last_used"],
-            "attributes": json.loads(row["attributes"]),
+            "attributes": {name: as_text(value) for name, value in json.loads(row["attributes"]).items()},
         }
         for row in workspace.store.rows("SELECT * FROM devices WHERE cio_id = ? ORDER BY seq", cio_id)
     ]
