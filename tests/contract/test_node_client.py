@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,6 +12,7 @@ import pytest
 from cio_dagster.sandbox.process import RunningSandbox
 
 from . import node as node_module
+from .files import file_server
 from .node import NodeClient, NodeError
 from .official import Held
 
@@ -443,7 +441,7 @@ def downloadExport(world: World) -> None:
 
 
 def createImport(world: World) -> None:
-    with file_server("id,plan\n1,pro\n2,\n") as url:
+    with file_server("id,plan\n1,pro\n2,\n", "text/csv") as url:
         given = {"name": "people", "type": "people", "identifier": "id", "data_file_url": url, "data_to_process": "all"}
         made = world.app("createImport", given)["import"]
     assert (made["type"], made["state"], made["rows_imported"]) == ("people", "imported", 2)
@@ -502,30 +500,6 @@ NOT_IN_THE_SANDBOX = (
     *("getArchivedMessage", "batchUpdate", "getIpAddresses", "scheduleNewsletter"),
 )
 """What the client also does: messages and what they are made of, and lists of an address's mail suppressions."""
-
-
-@contextmanager
-def file_server(content: str) -> Iterator[str]:
-    """Serve one CSV file on a free port."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/csv")
-            self.end_headers()
-            self.wfile.write(content.encode())
-
-        def log_message(self, *args: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_port}/file.csv"
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.mark.parametrize("case", [*TRACK, *APP], ids=lambda case: case.__name__)
