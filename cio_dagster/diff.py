@@ -14,10 +14,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from cio_dagster.prepare import Prepared
+from cio_dagster.prepare.columns import NEW, OLD
 from cio_dagster.prepare.json_text import joined_object
-
-NEW = "new:"
-"""Prefix of the columns that hold what is to be sent: the text of a new or changed attribute, else null."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Diff:
     """What differs. All are lazy.
 
     created, updated
-        Prepared rows as they will be in Customer.io, with a `new:` column beside each data column, and `_changes`: null, or for
+        Prepared rows as they will be in Customer.io, with a `NEW` column beside each data column, and `_changes`: null, or for
         updated rows a JSON object `{"attribute": {"from": ..., "to": ...}}`.
     gone
         Baseline rows whose key the source does not have, not even in a rejected row.
@@ -36,11 +34,11 @@ class Diff:
     gone: pl.LazyFrame
 
 
-def diff(prepared: Prepared, baseline: pl.LazyFrame | None, *, resend: bool = False) -> Diff:
+def diff(prepared: Prepared, baseline: pl.LazyFrame | None, *, resend: bool = False, whole: bool = False) -> Diff:
     """Compare the ready rows with the baseline.
 
-    An attribute whose text is null on the ready side is left as it is: it neither makes a row differ nor is sent. With `resend`, rows
-    that do not differ count as updated, and all attributes are to be sent.
+    An attribute whose text is null on the ready side is left as it is: it neither makes a row differ nor is sent. With `whole`, rows
+    that differ are to be sent with all their attributes; with `resend`, rows that do not differ too.
     """
     ready, data = prepared.ready.drop("_newest", strict=False), prepared.data
     if baseline is None:
@@ -49,10 +47,10 @@ def diff(prepared: Prepared, baseline: pl.LazyFrame | None, *, resend: bool = Fa
 
     known = set(baseline.collect_schema())
     before = baseline.select(
-        "_key", *((pl.col(name) if name in known else pl.lit(None, dtype=pl.String)).alias("old:" + name) for name in data)
+        "_key", *((pl.col(name) if name in known else pl.lit(None, dtype=pl.String)).alias(OLD + name) for name in data)
     )
     hashes = ready.select("_key", _hash=_row_hash(data)).join(
-        before.select("_key", _old_hash=_row_hash(["old:" + name for name in data])), on="_key", how="full", coalesce=True
+        before.select("_key", _old_hash=_row_hash([OLD + name for name in data])), on="_key", how="full", coalesce=True
     )
     is_new, is_gone = pl.col("_old_hash").is_null(), pl.col("_hash").is_null()
     differs = pl.lit(resend) | (pl.col("_hash") != pl.col("_old_hash"))
@@ -66,16 +64,16 @@ def diff(prepared: Prepared, baseline: pl.LazyFrame | None, *, resend: bool = Fa
     created = ready.join(keys["new"], on="_key", how="semi").with_columns(
         _changes=pl.lit(None, dtype=pl.String), **{NEW + name: pl.col(name) for name in data}
     )
-    changed = {name: pl.col(name).is_not_null() & pl.col(name).ne_missing(pl.col("old:" + name)) for name in data}
+    changed = {name: pl.col(name).is_not_null() & pl.col(name).ne_missing(pl.col(OLD + name)) for name in data}
     both = ready.join(keys["both"], on="_key", how="semi").join(before.join(keys["both"], on="_key", how="semi"), on="_key")
     if not resend:
         both = both.filter(pl.any_horizontal(changed.values()) if changed else pl.lit(False))
     updated = both.with_columns(
-        **{NEW + name: pl.col(name) if resend else pl.when(changed[name]).then(pl.col(name)) for name in data},
+        **{NEW + name: pl.col(name) if resend or whole else pl.when(changed[name]).then(pl.col(name)) for name in data},
         _changes=_changes(changed),
-    ).with_columns(pl.coalesce(pl.col(name), pl.col("old:" + name)).alias(name) for name in data)
+    ).with_columns(pl.coalesce(pl.col(name), pl.col(OLD + name)).alias(name) for name in data)
     gone = baseline.join(keys["gone"], on="_key", how="semi").join(prepared.rejected.select("_key"), on="_key", how="anti")
-    return Diff(created=created, updated=updated.drop("old:" + name for name in data), gone=gone)
+    return Diff(created=created, updated=updated.drop(OLD + name for name in data), gone=gone)
 
 
 def _row_hash(columns: list[str]) -> pl.Expr:
@@ -87,7 +85,7 @@ def _changes(changed: dict[str, pl.Expr]) -> pl.Expr:
         (
             name,
             pl.when(test).then(
-                joined_object([("from", pl.col("old:" + name).fill_null("null")), ("to", pl.col(name))]),
+                joined_object([("from", pl.col(OLD + name).fill_null("null")), ("to", pl.col(name))]),
             ),
         )
         for name, test in changed.items()

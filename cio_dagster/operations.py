@@ -10,8 +10,8 @@ import json
 
 import polars as pl
 
-from cio_dagster.diff import NEW
 from cio_dagster.limits import COLLECTION_ROW_BYTES, EVENT_DATA_BYTES
+from cio_dagster.prepare.columns import NEW
 from cio_dagster.prepare.json_text import joined_object, quoted
 from cio_dagster.specs import (
     AnySpec,

@@ -25,18 +25,23 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from cio_dagster.diff import NEW, diff
+from cio_dagster.diff import diff
 from cio_dagster.limits import CAMPAIGN_WINDOW_SECONDS, OPERATION_BYTES
 from cio_dagster.operations import body_limit, removal_body, write_body
 from cio_dagster.prepare import Prepared, duplicate_rejects, prepare
+from cio_dagster.prepare.columns import NEW
+from cio_dagster.prepare.rejects import numbered
 from cio_dagster.specs import AnySpec, Collection, Event
+
+STAGED = "staged.parquet"
+"""The prepared rows, while a plan is being made."""
 
 FORMAT = 1
 """The version of this layout."""
@@ -130,6 +135,7 @@ def make_plan(
     Raises SpecError where the frame does not fit the spec.
     """
     if folder.exists():
+        (folder / MANIFEST).unlink(missing_ok=True)  # First: a folder without it is no plan.
         shutil.rmtree(folder)
     folder.mkdir(parents=True, mode=0o700)
     prepared = _stage(prepare(frame, spec), spec, folder)
@@ -151,8 +157,7 @@ def make_plan(
 
     counts = _count(folder, prepared, compared, spec, now)
     plan = Plan(folder, run_id, sequence, now.isoformat(), counts, spec=spec.model_dump(mode="json"))
-    for name in ("ready.parquet", "staged-rejected.parquet"):
-        (folder / name).unlink()
+    (folder / STAGED).unlink()
     manifest = {key: value for key, value in asdict(plan).items() if key != "folder"}
     _write_last(folder / MANIFEST, json.dumps(manifest, indent=1))
     return plan
@@ -169,23 +174,12 @@ def read_plan(folder: Path) -> Plan | None:
 
 def _stage(prepared: Prepared, spec: AnySpec, folder: Path) -> Prepared:
     """Read the source once, to disk; then take out the rows that share a key."""
-    ready, rejected = folder / "ready.parquet", folder / "staged-rejected.parquet"
-    pl.collect_all(
-        [prepared.ready.sink_parquet(ready, lazy=True), prepared.rejected.sink_parquet(rejected, lazy=True)], engine="streaming"
-    )
-    staged = Prepared(pl.scan_parquet(ready), pl.scan_parquet(rejected), prepared.identifiers, prepared.data, prepared.dtypes)
+    prepared.rows.sink_parquet(folder / STAGED)
+    rows = pl.scan_parquet(folder / STAGED)
     if isinstance(spec, Collection):
-        return staged
-    doubles = duplicate_rejects(staged.ready, staged.rejected, spec).collect(engine="streaming")
-    if doubles.is_empty():
-        return staged
-    return Prepared(
-        ready=staged.ready.join(doubles.lazy().select("_row"), on="_row", how="anti"),
-        rejected=pl.concat([staged.rejected.select("_row", "_key", "_reject"), doubles.lazy()]),
-        identifiers=staged.identifiers,
-        data=staged.data,
-        dtypes=staged.dtypes,
-    )
+        return replace(prepared, rows=rows)
+    doubles = duplicate_rejects(rows, spec).collect(engine="streaming").lazy()
+    return replace(prepared, rows=pl.concat([rows.join(doubles, on="_row", how="anti"), doubles], how="diagonal"))
 
 
 def _with_snapshot(current: pl.LazyFrame, snapshot: pl.LazyFrame | None) -> pl.LazyFrame:
@@ -196,14 +190,11 @@ def _with_snapshot(current: pl.LazyFrame, snapshot: pl.LazyFrame | None) -> pl.L
 
 
 def _operations(prepared: Prepared, spec: AnySpec, compared: pl.LazyFrame | None, full_resync: bool) -> list[pl.LazyFrame]:
-    found = diff(prepared, compared, resend=full_resync)
-    updated = found.updated
-    if getattr(spec, "send", "changed") == "all":
-        updated = updated.with_columns(pl.col(name).alias(NEW + name) for name in prepared.data)
+    found = diff(prepared, compared, resend=full_resync, whole=getattr(spec, "send", "changed") == "all")
     body = write_body(spec, prepared.data)
     planned = [
         found.created.with_columns(_operation=pl.lit("create"), _body=body),
-        updated.with_columns(_operation=pl.lit("update"), _body=body),
+        found.updated.with_columns(_operation=pl.lit("update"), _body=body),
     ]
     if spec.removes:
         planned.insert(0, found.gone.with_columns(_operation=pl.lit("delete"), _body=removal_body(spec)))
@@ -247,23 +238,19 @@ def _collection_operations(
 
 
 def _write(planned: list[pl.LazyFrame], prepared: Prepared, limit: int, folder: Path) -> None:
-    """Sink the operations, those that need no request first, and move operations that are too large to the rejected rows."""
+    """Sink the operations, those that need no request first, and move rows whose operation is too large to the rejected ones."""
     columns = ["_row", "_key", *prepared.identifiers, *prepared.data, "_operation", "_changes", "_body"]
     empty = pl.LazyFrame(schema={"_row": pl.UInt32} | dict.fromkeys(columns[1:], pl.String))
-    everything = pl.concat([empty, *(part.select(pl.exclude(f"^{NEW}.*$")) for part in planned)], how="diagonal").select(
-        columns
-    )
+    everything = pl.concat([empty, *planned], how="diagonal").select(columns)
     size = pl.col("_body").str.len_bytes()
-    message = pl.format(f"the operation is {{}} bytes as JSON; the limit is {limit}", size)
+    message = numbered("the operation is ", size, f" bytes as JSON; the limit is {limit}")
     too_large = pl.struct(reason=pl.lit("operation_too_large"), field=pl.lit(""), message=message)
-    large = (size > limit).fill_null(False)
+    large = (size > limit).fill_null(False) & (pl.col("_operation") != "delete")
     oversized = everything.filter(large).select("_row", "_key", _reject=too_large)
     pl.collect_all(
         [
             everything.filter(~large).sink_parquet(folder / OPERATIONS, lazy=True),
-            pl.concat([prepared.rejected.select("_row", "_key", "_reject"), oversized]).sink_parquet(
-                folder / REJECTED, lazy=True
-            ),
+            pl.concat([prepared.rejected, oversized]).sink_parquet(folder / REJECTED, lazy=True),
         ],
         engine="streaming",
     )
@@ -273,27 +260,25 @@ def _count(folder: Path, prepared: Prepared, compared: pl.LazyFrame | None, spec
     operations = pl.scan_parquet(folder / OPERATIONS)
     seconds = pl.col("_timestamp").cast(pl.Int64) if "_timestamp" in prepared.data else pl.lit(None, dtype=pl.Int64)
     sent, moment = pl.col("_operation") == "send", int(now.timestamp())
-    by_operation, ages, ready, rejected, known = pl.collect_all(
+    by_operation, ages, source, rejected, known = pl.collect_all(
         [
             operations.group_by("_operation").len(),
             operations.filter(sent).select(
                 old=(seconds < moment - CAMPAIGN_WINDOW_SECONDS).sum(), future=(seconds > moment).sum()
             ),
-            pl.scan_parquet(folder / "ready.parquet").select(pl.len()),
+            pl.scan_parquet(folder / STAGED).select(pl.len()),
             pl.scan_parquet(folder / REJECTED).select(pl.len()),
             (compared if compared is not None else pl.LazyFrame({"_key": []})).select(pl.len()),
         ],
         engine="streaming",
     )
     counted = dict(by_operation.iter_rows())
-    staged = pl.scan_parquet(folder / "staged-rejected.parquet").select(pl.len()).collect().item()
-    source = ready.item() + staged
     written = sum(counted.values()) - counted.get("delete", 0)
     is_event = isinstance(spec, Event)
     return Counts(
-        source=source,
+        source=source.item(),
         rejected=rejected.item(),
-        unchanged=source - rejected.item() - written,
+        unchanged=source.item() - rejected.item() - written,
         known=known.item(),
         old_events=ages["old"].item() or 0 if is_event else 0,
         future_events=ages["future"].item() or 0 if is_event else 0,

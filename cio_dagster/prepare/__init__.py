@@ -1,6 +1,6 @@
 """PREPARE: a source frame becomes rows that Customer.io can take, and rejected rows that say why not.
 
-Pure functions from frames to frames. A prepared row has these columns, all String but `_row` and `_newest`:
+Pure functions from frames to frames. A prepared row has these columns, all String but `_row`, `_newest` and `_reject`:
 
 | column | what |
 |---|---|
@@ -12,7 +12,9 @@ Pure functions from frames to frames. A prepared row has these columns, all Stri
 | `_newest` | the column that decides among rows with the same key, where the spec names one |
 | each attribute | its JSON text; null where nothing is sent |
 
-A rejected row has `_row`, `_key` (null if that is what is wrong), `_newest` and `_reject`, a struct of reason, field and message.
+| `_reject` | a struct of reason, field and message; null if the row is ready |
+
+A rejected row's `_key` is null if that is what is wrong.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from cio_dagster.prepare.columns import PREFIX, source
 from cio_dagster.prepare.fields import field_dtype, field_rejects, field_text
 from cio_dagster.prepare.identifiers import content_key, identifier_rejects, identifier_text, sync_key
 from cio_dagster.prepare.json_text import joined_object
-from cio_dagster.prepare.rejects import REJECT, Reject, first_reject, reject
+from cio_dagster.prepare.rejects import REJECT, Reject, first_reject, numbered, reject
 from cio_dagster.prepare.ulid import ulid
 from cio_dagster.specs import AnySpec, Collection, Event
 
@@ -39,20 +41,30 @@ __all__ = ["REJECT", "Prepared", "duplicate_rejects", "prepare"]
 
 @dataclass(frozen=True)
 class Prepared:
-    """The two halves of a source; the identifier columns; and the data columns, own fields first, then attributes."""
+    """All rows of a source, ready and rejected; the identifier columns; and the data columns, own fields first, then attributes."""
 
-    ready: pl.LazyFrame
-    rejected: pl.LazyFrame
+    rows: pl.LazyFrame
     identifiers: list[str]
     data: list[str]
     dtypes: dict[str, pl.DataType]
     """What the data columns' JSON text reads back to (see `typed`)."""
 
+    @property
+    def ready(self) -> pl.LazyFrame:
+        """The rows that can be sent."""
+        return self.rows.filter(pl.col("_reject").is_null()).drop("_reject")
+
+    @property
+    def rejected(self) -> pl.LazyFrame:
+        """The rows that cannot: `_row`, `_key`, `_reject`."""
+        return self.rows.filter(pl.col("_reject").is_not_null()).select("_row", "_key", "_reject")
+
 
 def prepare(frame: pl.LazyFrame, spec: AnySpec) -> Prepared:
-    """Split a source into ready and rejected rows (rows that share a key are not seen here: see `duplicate_rejects`).
+    """Say of each row of a source what is sent, or why nothing is (rows that share a key are not seen here: see `duplicate_rejects`).
 
-    Each source row is in just one half. The halves share the step that reads the source, so collect them together.
+    To use both ready and rejected rows, keep `rows` first: each use of a lazy frame may read the source anew, and a source may give
+    other rows then.
     Raises SpecError where the source lacks a column, or a column or a name can never be sent.
     """
     schema = frame.collect_schema()
@@ -91,18 +103,14 @@ def prepare(frame: pl.LazyFrame, spec: AnySpec) -> Prepared:
         yield from attribute_rejects(attributes, spec, schema)
         if isinstance(spec, Collection):
             size = pl.col("_content").str.len_bytes()
-            message = pl.format(
-                f"the row is {{}} bytes as JSON; the limit of a collection's row is {COLLECTION_ROW_BYTES}", size
+            message = numbered(
+                "the row is ", size, f" bytes as JSON; the limit of a collection's row is {COLLECTION_ROW_BYTES}"
             )
             yield reject("row_too_long", "", size > COLLECTION_ROW_BYTES, message)
 
-    found = list(rejects())
-    bad = pl.any_horizontal(each.test for each in found) if found else pl.lit(False)
-    rows = rows.with_columns(_bad=bad)
     newest = ["_newest"] if spec.keep_newest_by else []
     return Prepared(
-        ready=rows.filter(~pl.col("_bad")).select("_row", "_key", *identifiers, *newest, *fields, *names),
-        rejected=rows.filter("_bad").select("_row", "_key", *newest, _reject=first_reject(found)),
+        rows=rows.select("_row", "_key", *identifiers, *newest, *fields, *names, _reject=first_reject(rejects())),
         identifiers=identifiers,
         data=[*fields, *names],
         dtypes={name: field_dtype(name) for name in fields}
@@ -110,31 +118,34 @@ def prepare(frame: pl.LazyFrame, spec: AnySpec) -> Prepared:
     )
 
 
-def duplicate_rejects(ready: pl.LazyFrame, rejected: pl.LazyFrame, spec: AnySpec) -> pl.LazyFrame:
+def duplicate_rejects(rows: pl.LazyFrame, spec: AnySpec) -> pl.LazyFrame:
     """The ready rows to reject because other rows of the source, ready or not, have the same key: `_row`, `_key`, `_reject`.
 
     All of them; or, where the spec says `keep_newest_by`, all but the newest. Rows that tie for the newest are rejected too.
     """
+    keys = rows.group_by("_key").agg(_rows=pl.len()).filter(pl.col("_rows") > 1, pl.col("_key").is_not_null())
     newest = ["_newest"] if spec.keep_newest_by else []
-    every = pl.concat([ready.select("_row", "_key", *newest), rejected.select("_row", "_key", *newest)])
-    keys = every.group_by("_key").agg(_rows=pl.len()).filter(pl.col("_rows") > 1, pl.col("_key").is_not_null())
-    shared = every.join(keys, on="_key")
+    shared = rows.select("_row", "_key", *newest, _ready=pl.col("_reject").is_null()).join(keys, on="_key")
     field = ", ".join(part.column for part in spec.identifiers.values())
-    reason, text = "duplicate_key", "{} rows of the source have this key; each key may have one"
+    reason, text = "duplicate_key", " rows of the source have this key; each key may have one"
     if spec.keep_newest_by is not None:
         highest = (pl.col("_newest") == pl.col("_newest").max().over("_key")).fill_null(False)
         winner = highest & (highest.cast(pl.UInt32).sum().over("_key") == 1)
         shared = shared.filter(~winner)
         reason = "duplicate_key_not_newest"
-        text = f"{{}} rows of the source have this key; {spec.keep_newest_by!r} is not the single highest in this one"
-    reject = pl.struct(reason=pl.lit(reason), field=pl.lit(field), message=pl.format(text, "_rows"))
-    return shared.join(rejected, on="_row", how="anti").select("_row", "_key", _reject=reject)
+        text = f" rows of the source have this key; {spec.keep_newest_by!r} is not the single highest in this one"
+    found = pl.struct(reason=pl.lit(reason), field=pl.lit(field), message=numbered("", pl.col("_rows"), text))
+    return shared.filter("_ready").select("_row", "_key", _reject=found)
 
 
 def _check_columns(spec: AnySpec, schema: Mapping[str, pl.DataType]) -> None:
     wanted = [part.column for part in spec.identifiers.values()] + list(spec.fields.values())
     if spec.keep_newest_by:
         wanted.append(spec.keep_newest_by)
+    for setting in (spec.dates, getattr(spec, "nulls", "omit")):
+        wanted.extend([] if isinstance(setting, str) else setting)
     missing = [column for column in dict.fromkeys(wanted) if column not in schema]
     if missing:
         raise SpecError(f"{spec.object}: the query gives no column {', '.join(map(repr, missing))}; it gives {sorted(schema)}")
+    if spec.keep_newest_by and (schema[spec.keep_newest_by].is_nested() or schema[spec.keep_newest_by] == pl.Object):
+        raise SpecError(f"column {spec.keep_newest_by!r} is {schema[spec.keep_newest_by]}, which has no highest value")

@@ -10,17 +10,21 @@ from typing import TypeAlias
 import polars as pl
 
 from cio_dagster.errors import SpecError
-from cio_dagster.limits import ATTRIBUTE_NAME_BYTES, ATTRIBUTE_VALUE_BYTES, ATTRIBUTES_PER_OPERATION
-from cio_dagster.prepare.columns import INTERNAL, source
+from cio_dagster.limits import ATTRIBUTE_NAME_BYTES, ATTRIBUTE_VALUE_BYTES, ATTRIBUTES_PER_OPERATION, EXACT_INTEGER
+from cio_dagster.prepare.columns import is_internal, is_pattern, source
+from cio_dagster.prepare.identifiers import identifier_text, malformed_rejects
 from cio_dagster.prepare.json_text import DateRule, joined_object, json_dtype, json_text, quoted, unsendable
-from cio_dagster.prepare.rejects import Reject, reject
-from cio_dagster.specs import AnySpec, Constant, Device, Event, Object, Person, Relationship
+from cio_dagster.prepare.rejects import Reject, numbered, reject
+from cio_dagster.specs import AnySpec, Constant, Device, Event, Identifier, Object, Person, Relationship
 
 TOPIC = "cio_subscription_preferences.topics.topic_"
 """The one dotted name that Customer.io documents: it changes one topic and keeps the rest (Track API, person_attributes)."""
 
 CONTROLS = ("_update", "_timestamp", "cio_relationships", "cio_id")
 """Names that steer a request, or that Customer.io sets itself (Track API; docs.customer.io/journeys/attributes)."""
+
+IDENTIFYING = ("id", "email", "anonymous_id")
+"""People's attributes that identify them too, so they are held to the rules of identifiers: strings, always."""
 
 Source: TypeAlias = "str | Constant | dict[str, Source]"
 """A source column, a constant, or the parts of a nested value."""
@@ -58,12 +62,13 @@ def attributes_of(spec: AnySpec, schema: Mapping[str, pl.DataType]) -> list[Attr
 
 
 def attribute_text(attribute: Attribute, spec: AnySpec, schema: Mapping[str, pl.DataType]) -> pl.Expr:
-    """The attribute's JSON text, as a String expression; null where nothing is sent."""
+    """The attribute's JSON text, as a String expression; null where nothing is sent. A blank identifier is as good as null."""
     text = _text(attribute.origin, spec, schema)
-    if attribute.name == "email" and isinstance(attribute.origin, str) and isinstance(spec, Person):
-        trimmed = source(attribute.origin).cast(pl.String).str.strip_chars()
-        kept = quoted(pl.when(trimmed.str.len_bytes() > 0).then(trimmed))
-        text = kept.fill_null("null") if spec.null_policy(attribute.origin) == "clear" else kept
+    if (part := _identifier(attribute, spec)) is not None:
+        value = identifier_text(part, schema[part.column])
+        text = quoted(pl.when(value.str.strip_chars() != "").then(value))
+        if spec.null_policy(part.column) == "clear":
+            text = text.fill_null("null")
     if isinstance(spec, Device):
         text = pl.when(text.str.starts_with('"')).then(text).otherwise(quoted(text))
     return text.alias(attribute.name)
@@ -74,11 +79,11 @@ def attribute_dtype(attribute: Attribute, spec: AnySpec, schema: Mapping[str, pl
     match attribute.origin:
         case Constant(value=bool()):
             return pl.Boolean()
-        case Constant(value=int()):
+        case Constant(value=int(value)) if abs(value) <= EXACT_INTEGER:
             return pl.Int64()
         case Constant(value=float()):
             return pl.Float64()
-        case str(column) if not isinstance(spec, Device):
+        case str(column) if not isinstance(spec, Device) and _identifier(attribute, spec) is None:
             return json_dtype(schema[column], _dates(spec, column))
         case _:
             return pl.String()
@@ -90,22 +95,15 @@ def attribute_rejects(attributes: list[Attribute], spec: AnySpec, schema: Mappin
         for column in _columns(attribute.origin):
             yield from value_rejects(column, schema[column], _dates(spec, column))
         if isinstance(spec, (Person, Object, Relationship)):
-            # The text of a string has two quotes, and more for what JSON escapes: judge the value itself.
-            plain = isinstance(attribute.origin, str) and isinstance(schema[attribute.origin], pl.String)
-            value = source(str(attribute.origin)) if plain else pl.col(attribute.name)
-            size = value.str.len_bytes()
+            size = _value(attribute, schema).str.len_bytes()
             field = ", ".join(_columns(attribute.origin)) or attribute.name
-            message = pl.format(f"{attribute.name!r} is {{}} bytes; the limit of a value is {ATTRIBUTE_VALUE_BYTES}", size)
+            message = numbered(f"{attribute.name!r} is ", size, f" bytes; the limit of a value is {ATTRIBUTE_VALUE_BYTES}")
             yield reject("value_too_long", field, size > ATTRIBUTE_VALUE_BYTES, message)
-        if attribute.name == "email" and isinstance(spec, Person) and isinstance(attribute.origin, str):
-            text = pl.col(attribute.name)
-            wrong = text.is_not_null() & (text != "null") & ~text.str.contains(r'^"[^@\s]+@[^@\s]+"$')
-            yield reject(
-                "invalid_email", attribute.origin, wrong, f"{attribute.origin!r} is no email address (one @, no spaces)"
-            )
+        if (part := _identifier(attribute, spec)) is not None:
+            yield from malformed_rejects(identifier_text(part, schema[part.column]), part)
     if len(attributes) > ATTRIBUTES_PER_OPERATION and not isinstance(spec, (Event, Device)):
         count = pl.sum_horizontal([pl.col(each.name).is_not_null().cast(pl.UInt32) for each in attributes])
-        message = pl.format(f"the row has {{}} attributes; the limit is {ATTRIBUTES_PER_OPERATION}", count)
+        message = numbered("the row has ", count, f" attributes; the limit is {ATTRIBUTES_PER_OPERATION}")
         yield reject("too_many_attributes", "", count > ATTRIBUTES_PER_OPERATION, message)
 
 
@@ -113,6 +111,7 @@ def value_rejects(column: str, dtype: pl.DataType, dates: DateRule) -> Iterator[
     """Values of a column that have no JSON."""
     words = {
         "not_a_number": f"{column!r} holds NaN or infinity, which JSON cannot say; make it null or a number in the query",
+        "date_out_of_range": f"{column!r} is in no year from 1 to 9999; make it null or a date in the query",
         "no_such_local_time": f"{column!r} is a local time that a clock change in {dates.naive_timezone} skipped",
     }
     for problem, test in unsendable(source(column), dtype, dates).items():
@@ -121,12 +120,34 @@ def value_rejects(column: str, dtype: pl.DataType, dates: DateRule) -> Iterator[
 
 def _text(origin: Source, spec: AnySpec, schema: Mapping[str, pl.DataType]) -> pl.Expr:
     if isinstance(origin, Constant):
-        return pl.lit(json.dumps(origin.value, ensure_ascii=False))
+        return pl.lit(_constant_text(origin.value))
     if isinstance(origin, str):
         text = json_text(source(origin), schema[origin], _dates(spec, origin))
         return text.fill_null("null") if spec.null_policy(origin) == "clear" else text
     members = [(name, _text(part, spec, schema)) for name, part in origin.items()]
     return pl.when(pl.any_horizontal(text.is_not_null() for _, text in members)).then(joined_object(members))
+
+
+def _constant_text(value: str | bool | int | float) -> str:
+    if isinstance(value, int) and abs(value) > EXACT_INTEGER:
+        value = str(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _value(attribute: Attribute, schema: Mapping[str, pl.DataType]) -> pl.Expr:
+    """What the limit of a value is about: a string itself, as its JSON text has two quotes more, and escapes; else the JSON text."""
+    if isinstance(attribute.origin, Constant) and isinstance(attribute.origin.value, str):
+        return pl.lit(attribute.origin.value)
+    if isinstance(attribute.origin, str) and isinstance(schema[attribute.origin], (pl.String, pl.Categorical, pl.Enum)):
+        return source(attribute.origin).cast(pl.String)
+    return pl.col(attribute.name)
+
+
+def _identifier(attribute: Attribute, spec: AnySpec) -> Identifier | None:
+    """The attribute as an identifier, if it is one of those that identify people too."""
+    if isinstance(spec, Person) and attribute.name in IDENTIFYING and isinstance(attribute.origin, str):
+        return Identifier(attribute.name, attribute.origin)
+    return None
 
 
 def _dates(spec: AnySpec, column: str) -> DateRule:
@@ -168,5 +189,7 @@ def _check_name(spec: AnySpec, name: str) -> None:
                 f"column {name!r} would be sent as attribute {name!r} beside the key {spec.key!r} (column {spec.column!r}) and could "
                 f"give people another {name}; leave it out of the query, or rename it with `attributes`"
             )
-    if name in INTERNAL:
+    if is_internal(name):
         raise SpecError(f"attribute {name!r} has a name that snapshots use themselves; rename it with `attributes`")
+    if is_pattern(name):
+        raise SpecError(f"attribute {name!r} has a name that stands for many columns; rename it with `attributes`")

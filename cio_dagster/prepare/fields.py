@@ -10,7 +10,7 @@ from cio_dagster.errors import SpecError
 from cio_dagster.limits import EVENT_NAME_BYTES
 from cio_dagster.prepare.columns import source
 from cio_dagster.prepare.json_text import DateRule, json_text, quoted
-from cio_dagster.prepare.rejects import Reject, reject
+from cio_dagster.prepare.rejects import Reject, numbered, reject
 from cio_dagster.specs import AnySpec
 
 TIMES = ("_timestamp", "_last_used")
@@ -24,7 +24,7 @@ def field_text(name: str, column: str, spec: AnySpec, schema: Mapping[str, pl.Da
     """The field `_<name>` as JSON text: times in Unix seconds, platforms in lower case, event names trimmed."""
     dtype = schema[column]
     if name in TIMES:
-        if dtype.is_integer():
+        if dtype.is_integer() or isinstance(dtype, pl.Null):
             return source(column).cast(pl.String)
         if not isinstance(dtype, (pl.Date, pl.Datetime)):
             raise SpecError(f"column {column!r} is {dtype}; {name[1:]} takes a date, a datetime or whole Unix seconds: cast it")
@@ -61,5 +61,5 @@ def field_rejects(name: str, column: str, spec: AnySpec, schema: Mapping[str, pl
         plain = value.cast(pl.String).str.strip_chars()
         size = plain.str.len_bytes()
         yield reject("missing_name", column, size.fill_null(0) == 0, f"{column!r} is empty; each event needs a name")
-        message = f"{column!r} is {{}} bytes; the limit of an event's name is {EVENT_NAME_BYTES}"
-        yield reject("name_too_long", column, size > EVENT_NAME_BYTES, pl.format(message, size))
+        too_long = numbered(f"{column!r} is ", size, f" bytes; the limit of an event's name is {EVENT_NAME_BYTES}")
+        yield reject("name_too_long", column, size > EVENT_NAME_BYTES, too_long)

@@ -11,7 +11,7 @@ from cio_dagster.errors import SpecError
 from cio_dagster.limits import EXACT_INTEGER, IDENTIFIER_BYTES
 from cio_dagster.prepare.columns import source
 from cio_dagster.prepare.json_text import decimal_text, quoted
-from cio_dagster.prepare.rejects import Reject, reject
+from cio_dagster.prepare.rejects import Reject, numbered, reject
 from cio_dagster.specs import AnySpec, Identifier
 
 EMAIL = r"^[^@\s]+@[^@\s]+$"
@@ -54,17 +54,23 @@ def identifier_rejects(role: str, identifier: Identifier) -> Iterator[Reject]:
     kind, column = identifier.kind, identifier.column
     text, value = pl.col(f"_{role}"), source(column)
     yield reject("missing_key", column, value.is_null(), f"{column!r} is null; each row needs its {kind}")
-    yield reject(
-        "invalid_key", column, text.is_null() & value.is_not_null(), f"{column!r} is a fraction or beyond exact whole numbers"
-    )
     blank = text.str.strip_chars().str.len_bytes() == 0
     yield reject("missing_key", column, blank, f"{column!r} is empty; each row needs its {kind}")
+    yield from malformed_rejects(text, identifier)
+
+
+def malformed_rejects(text: pl.Expr, identifier: Identifier) -> Iterator[Reject]:
+    """What makes an identifier unusable though it is there: tested on what `identifier_text` gives, and the source column."""
+    kind, column = identifier.kind, identifier.column
+    fraction = text.is_null() & source(column).is_not_null()
+    yield reject("invalid_key", column, fraction, f"{column!r} is a fraction or beyond exact whole numbers")
     if kind in LIMITED:
         size = text.str.len_bytes()
-        message = pl.format(f"{column!r} is {{}} bytes; the limit of {kind} is {IDENTIFIER_BYTES}", size)
+        message = numbered(f"{column!r} is ", size, f" bytes; the limit of {kind} is {IDENTIFIER_BYTES}")
         yield reject("key_too_long", column, size > IDENTIFIER_BYTES, message)
     if kind == "email":
-        yield reject("invalid_email", column, ~text.str.contains(EMAIL), f"{column!r} is no email address (one @, no spaces)")
+        wrong = (text != "") & ~text.str.contains(EMAIL)
+        yield reject("invalid_email", column, wrong, f"{column!r} is no email address (one @, no spaces)")
     if kind == "phone":
         yield reject(
             "invalid_phone", column, ~text.str.contains(PHONE), f"{column!r} is no E.164 number (+ and 2 to 15 digits)"

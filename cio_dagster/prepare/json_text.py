@@ -22,6 +22,7 @@ Any other dtype (Object) cannot be sent.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -164,7 +165,7 @@ def decimal_text(value: pl.Expr, dtype: pl.Decimal) -> pl.Expr:
     return text.str.strip_chars_end("0").str.strip_chars_end(".") if dtype.scale else text
 
 
-def joined_object(names_and_texts: list[tuple[str, pl.Expr]]) -> pl.Expr:
+def joined_object(names_and_texts: Sequence[tuple[str, pl.Expr]]) -> pl.Expr:
     """A JSON object from names and JSON texts; a null text leaves its name out."""
     members = [pl.lit(json.dumps(name, ensure_ascii=False) + ":") + text for name, text in names_and_texts]
     if not members:

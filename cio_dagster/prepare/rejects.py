@@ -28,6 +28,11 @@ def reject(reason: str, field: str, test: pl.Expr, message: str | pl.Expr) -> Re
     )
 
 
+def numbered(before: str, number: pl.Expr, after: str) -> pl.Expr:
+    """A message with each row's number in it. (A format string would stumble over braces in a column's name.)"""
+    return pl.concat_str(pl.lit(before), number.cast(pl.String), pl.lit(after))
+
+
 def first_reject(rejects: Iterable[Reject]) -> pl.Expr:
     """The first problem of each row, as a struct of dtype REJECT; null where there is none."""
     found = [pl.when(each.test).then(each.value) for each in rejects]
