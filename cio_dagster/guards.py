@@ -41,7 +41,10 @@ def check(plan: Plan, spec: AnySpec, *, allow_deletes: bool) -> None:
                 known=counts.known,
             )
     if isinstance(spec, Collection):
-        size = plan.operations().select((pl.col("_body").str.len_bytes() + 1).sum()).collect().item() or 0
+        lengths = pl.col("_body").str.len_bytes().cast(pl.UInt64)
+        size = (
+            plan.operations().select((lengths + 1).sum() + 1).collect().item()
+        )  # A comma after each but the last, two brackets.
         if size > COLLECTION_BYTES:
             raise GuardError(
                 f"Nothing was sent: the collection's rows are {size:,} bytes as JSON; the limit is {COLLECTION_BYTES:,}. "
