@@ -33,7 +33,7 @@ class _Model(BaseModel):
 class Constant(_Model):
     """A value that every row gets, in an `attributes` mapping."""
 
-    value: str | bool | int | float
+    value: str | bool | int | Annotated[float, Field(allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
