@@ -104,8 +104,8 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Run one query now, and return a lazy frame over its staged result.
 
         `sql` is a file in `sql_folder` if its name ends in `.sql`, else SQL text. Each `$name` in it takes the parameter of that
-        name (others are ignored), bound by the driver and never pasted: str, int, float, bool, Decimal, date, datetime, None, or a list of one of them
-        (`where id = any($ids)`; DuckDB and Postgres). Postgres may need to be told a parameter's type: `$id::uuid`.
+        name (others are ignored), bound by the driver and never pasted: str, int, float, bool, Decimal, date, datetime, None, or
+        a list of one of them (`where id = any($ids)`; DuckDB and Postgres). Postgres may need to be told a type: `$id::uuid`.
 
         The frame can be read until the resource is torn down, `close` is called, or the process ends. Its dtypes are as the
         module's table says; an empty result has them too.
@@ -508,7 +508,10 @@ class _PostgresColumn:
         is_array = pa.types.is_list(field.type)
         kind = field.type.value_type if is_array else field.type
         metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-        type_name = metadata.get("POSTGRESQL:type", "").removeprefix("_" if is_array else "")
+        if "POSTGRESQL:type" not in metadata:
+            # Before 1.13 the driver does not tell money from bigint, and binds nulls inside lists as zeros.
+            raise _EngineError("the Postgres driver is too old: pip install 'adbc-driver-postgresql>=1.13'")
+        type_name = metadata["POSTGRESQL:type"].removeprefix("_" if is_array else "")
         if pa.types.is_struct(kind) and (type_name == "record" or not _is_plain(kind)):
             raise _EngineError(
                 f"column {field.name!r} is of type {type_name}, with parts that no dtype can hold; cast it in the query: to_json({field.name})"

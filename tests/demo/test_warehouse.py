@@ -14,7 +14,7 @@ import duckdb
 import polars as pl
 import pytest
 
-from cio_dagster.prepare import duplicate_rejects, prepare
+from cio_dagster.plan import make_plan
 from cio_dagster.specs import AnySpec, Collection, Device, Event, ManualSegment, Object, Person, Relationship
 from cio_dagster.warehouse import Warehouse
 from demo.warehouse import DAYS, TABLES, advance_one_day, build, dirty_rows
@@ -75,14 +75,22 @@ def query(path: Path, name: str, day: date | None = None) -> pl.DataFrame:
     return frame
 
 
-def rejects(frame: pl.DataFrame, spec: AnySpec) -> Counter[str]:
-    prepared = prepare(frame.lazy(), spec)
-    ready, rejected = prepared.ready.collect(), prepared.rejected.collect()
-    assert len(ready) + len(rejected) == len(frame)
-    found = [rejected]
-    if not isinstance(spec, Collection):
-        found.append(duplicate_rejects(ready.lazy(), rejected.lazy(), spec).collect())
-    return Counter(reason for each in found for reason in each["_reject"].struct.field("reason"))
+def rejects(frame: pl.DataFrame, spec: AnySpec, folder: Path) -> Counter[str]:
+    """The reasons of the rows that a first sync would not send."""
+    plan = make_plan(
+        frame.lazy(),
+        spec,
+        folder / "plan",
+        snapshot=None,
+        baseline=None,
+        run_id="run",
+        sequence=1,
+        now=datetime(2026, 3, 1, 6, tzinfo=timezone.utc),
+        start=None,
+    )
+    reasons = plan.rejected().collect()["_reject"].struct.field("reason").to_list()
+    assert len(reasons) == plan.counts.rejected
+    return Counter(reasons)
 
 
 def test_same_arguments_same_content(built: Path, tmp_path: Path) -> None:
@@ -138,7 +146,7 @@ def test_dirty_rows_are_as_declared(built: Path, tmp_path: Path, name: str, days
     shutil.copyfile(built, path)
     for _ in range(days):
         advance_one_day(path)
-    assert rejects(query(path, name), SPECS[name]) == dirty_rows()[name]
+    assert rejects(query(path, name), SPECS[name], tmp_path) == dirty_rows()[name]
 
 
 @pytest.mark.parametrize("size", [100, 1000])
@@ -146,7 +154,7 @@ def test_dirty_rows_are_as_declared(built: Path, tmp_path: Path, name: str, days
 def test_dirty_rows_are_the_same_at_any_size(tmp_path: Path, size: int, seed: int) -> None:
     path = tmp_path / "warehouse.duckdb"
     build(path, today=TODAY, customers=size, seed=seed)
-    assert {name: rejects(query(path, name), spec) for name, spec in SPECS.items()} == dirty_rows()
+    assert {name: rejects(query(path, name), spec, tmp_path) for name, spec in SPECS.items()} == dirty_rows()
 
 
 def test_partitions_hold_all_orders(built: Path) -> None:
