@@ -7,7 +7,7 @@ import pytest
 from cio_dagster.sandbox.process import RunningSandbox, run_sandbox
 from cio_dagster.sandbox.settings import Settings
 
-from . import openapi
+from . import app_contract, openapi
 from .judge import Court, Judge
 from .node import NodeClient, run_node
 from .official import Held
@@ -43,6 +43,17 @@ def track_judge() -> Judge:
 def track(wire: Wire, track_judge: Judge) -> Court:
     """Sends Track calls to the sandbox and holds the answers to Customer.io's contract."""
     return Court(wire, track_judge)
+
+
+@pytest.fixture(scope="session")
+def app_judge() -> Judge:
+    return Judge(app_contract.document())
+
+
+@pytest.fixture
+def app(wire: Wire, app_judge: Judge) -> Court:
+    """Sends App calls to the sandbox and holds the answers to our contract of them."""
+    return Court(wire, app_judge)
 
 
 @pytest.fixture

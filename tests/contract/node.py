@@ -39,9 +39,9 @@ def install() -> Path:
     Raises:
         RuntimeError: Node or npm is missing, or npm could not install it.
     """
-    for command in ("node", "npm"):
-        if shutil.which(command) is None:
-            raise RuntimeError(f"these tests need {command}, version 18 or later; install it with: apt-get install nodejs npm")
+    for needed in ("node", "npm"):
+        if shutil.which(needed) is None:
+            raise RuntimeError(f"these tests need {needed}, of Node 18 or later; install it with: apt-get install nodejs npm")
     package = FOLDER / "customerio-node"
     FOLDER.mkdir(exist_ok=True)
     # Test processes that run side by side install it once.

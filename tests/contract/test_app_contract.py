@@ -14,22 +14,12 @@ from cio_dagster.sandbox.process import RunningSandbox
 
 from . import app_contract
 from .files import file_server
-from .judge import Court, Judge
+from .judge import Court
 from .wire import Call, Wire, bearer
 
 ANYBODY = {"attribute": {"field": "cio_id", "operator": "exists"}}
 ANY_OBJECT = {"object_attribute": {"field": "object_id", "operator": "exists", "type_id": "1"}}
 ACME = {"object_type_id": "1", "object_id": "acme"}
-
-
-@pytest.fixture(scope="session")
-def app_judge() -> Judge:
-    return Judge(app_contract.document())
-
-
-@pytest.fixture
-def app(wire: Wire, app_judge: Judge) -> Court:
-    return Court(wire, app_judge)
 
 
 @pytest.fixture
@@ -150,7 +140,8 @@ def test_collections(app: Court, workspace: dict[str, Any]) -> None:
     app.send_valid(get("/v1/collections"))
     app.send_valid(get(one))
     assert app.send_valid(get(f"{one}/content")).json == rows
-    for changes in ({"name": "tariffs"}, {"data": []}, {"name": "plans", "data": rows}):
+    several: list[Any] = [{"name": "tariffs"}, {"data": []}, {"name": "plans", "data": rows}]
+    for changes in several:
         app.send_valid(Call("PUT", one, changes))
     for content in (rows, {"sku": "c"}):
         app.send_valid(Call("PUT", f"{one}/content", content))

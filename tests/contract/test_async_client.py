@@ -219,7 +219,7 @@ V1 = [
 
 async def identify_person(world: World) -> None:
     await world.track.v2.identify_person({"email": "ada@example.com"}, plan="pro", since=WHEN)
-    await world.track.v2.identify_person({"phone": "+14155552671"})  # type: ignore[arg-type]
+    await world.track.v2.identify_person({"phone": "+14155552671"})
     assert world.held.people() == {"ada@example.com": {"plan": "pro", "since": SECONDS}, None: {}}
 
 
@@ -285,31 +285,31 @@ async def delete_person_relationships(world: World) -> None:
 
 
 async def identify_object(world: World) -> None:
-    await world.track.v2.identify_object(ACME, name="Acme", seats=50, gone="x")  # type: ignore[arg-type]
-    await world.track.v2.identify_object(ACME, gone=None, since=WHEN)  # type: ignore[arg-type]
+    await world.track.v2.identify_object(ACME, name="Acme", seats=50, gone="x")
+    await world.track.v2.identify_object(ACME, gone=None, since=WHEN)
     assert world.held.objects() == {("1", "acme"): {"name": "Acme", "seats": 50, "since": SECONDS}}
 
 
 async def delete_object(world: World) -> None:
-    await world.track.v2.add_object_relationships(ACME, [TO_ADA])  # type: ignore[arg-type]
-    await world.track.v2.delete_object(ACME)  # type: ignore[arg-type]
+    await world.track.v2.add_object_relationships(ACME, [TO_ADA])
+    await world.track.v2.delete_object(ACME)
     assert (world.held.objects(), world.held.relationships()) == ({}, [])
 
 
 async def track_object_event(world: World) -> None:
     """Objects have no events in Customer.io's contract, though this client has a call for them."""
     with pytest.raises(AsyncCustomerIOError, match=r"HTTP 400.*action"):
-        await world.track.v2.track_object_event(ACME, "renewed")  # type: ignore[arg-type]
+        await world.track.v2.track_object_event(ACME, "renewed")
 
 
 async def add_object_relationships(world: World) -> None:
-    await world.track.v2.add_object_relationships(ACME, [TO_ADA])  # type: ignore[arg-type]
+    await world.track.v2.add_object_relationships(ACME, [TO_ADA])
     assert world.held.relationships() == [("1", "acme", {"role": "owner"})]
 
 
 async def delete_object_relationships(world: World) -> None:
-    await world.track.v2.add_object_relationships(ACME, [TO_ADA])  # type: ignore[arg-type]
-    await world.track.v2.delete_object_relationships(ACME, [TO_ADA])  # type: ignore[arg-type]
+    await world.track.v2.add_object_relationships(ACME, [TO_ADA])
+    await world.track.v2.delete_object_relationships(ACME, [TO_ADA])
     assert (list(world.held.objects()), world.held.relationships()) == ([("1", "acme")], [])
 
 

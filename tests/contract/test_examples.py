@@ -64,7 +64,8 @@ def test_the_region_call_names_the_regions_host(region: str, sandbox: RunningSan
 @pytest.mark.parametrize(("method", "path"), OPERATIONS, ids=_named)
 def test_bodies_that_are_no_json_objects_are_refused(method: str, path: str, sandbox: RunningSandbox, track: Court) -> None:
     takes_a_body = "requestBody" in openapi.corrected()["paths"][path][method]
-    for body in (b'{"half": ', [], "text", None):
+    bodies: list[Any] = [b'{"half": ', [], "text", None]
+    for body in bodies:
         call = _call(sandbox, method, path, body)
         if takes_a_body:
             track.send_invalid(call, 400)
