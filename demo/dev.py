@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from datetime import date
@@ -36,10 +37,13 @@ def main() -> int:
             str(HERE / "workspace.yaml"),
             *sys.argv[1:],
         ]
+        dagster = subprocess.Popen(command, cwd=home, env=os.environ | {"DAGSTER_HOME": str(home)})
+        # However this process is told to stop, Dagster and the local Customer.io stop with it.
+        signal.signal(signal.SIGTERM, lambda *_: dagster.terminate())
         try:
-            return subprocess.run(command, cwd=HERE, env=os.environ | {"DAGSTER_HOME": str(home)}, check=False).returncode
+            return dagster.wait()
         except KeyboardInterrupt:
-            return 0
+            return dagster.wait()
 
 
 if __name__ == "__main__":
