@@ -53,7 +53,11 @@ def _snapshot(state: AssetState, plan: Plan, spec: AnySpec, done: pl.LazyFrame, 
     # Delta has no columns that differ by case only: a renamed attribute takes the place of the old one.
     names = {name.casefold(): name for name in written.collect_schema()}
     stale = [name for name in baseline.collect_schema() if names.get(name.casefold(), name) != name]
-    kept = baseline.drop(stale).join(taken.select("_key"), on="_key", how="anti")
+    baseline = baseline.drop(stale)
+    if others := [name for name in baseline.collect_schema() if name not in written.collect_schema()]:
+        # Attributes that the source no longer has: Customer.io has them still.
+        written = written.join(baseline.select("_key", *others), on="_key", how="left")
+    kept = baseline.join(taken.select("_key"), on="_key", how="anti")
     return pl.concat([kept, written], how="diagonal")
 
 

@@ -21,7 +21,6 @@ import os
 import re
 import shutil
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -188,7 +187,7 @@ class AssetState:
         path = self.folder / "snapshot"
         if DeltaTable.is_deltatable(str(path)):
             try:
-                return pl.scan_delta(str(path))
+                return pl.scan_delta(DeltaTable(str(path)))
             except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
                 raise StateError(
                     f"{path} cannot be read ({error}): restore it, or move {self.folder} away to start anew."
@@ -292,9 +291,9 @@ class AssetState:
             app_transactions=[Transaction(APP, plan.sequence)], custom_metadata={"run_id": plan.run_id, "made_at": plan.made_at}
         )
         options = {"schema_mode": "merge" if append else "overwrite", "commit_properties": properties}
-        begun = time.time()
+        before = set(Path(path).rglob("*"))
         rows.sink_delta(path, mode="append" if append else "overwrite", delta_write_options=options)
-        _flush(Path(path), begun)
+        _flush(Path(path), before)
 
 
 def outcomes(root: Path | str, *, workspace: str | None = None, asset: str | None = None) -> pl.LazyFrame:
@@ -331,10 +330,10 @@ def _replace(path: Path, text: str) -> None:
     partial.rename(path)
 
 
-def _flush(folder: Path, since: float) -> None:
-    """Have what was written in a folder since then on disk: Delta leaves that to the system, but the plan is removed after it."""
-    recent = since - 2  # Seconds; file systems keep coarser times than clocks do.
-    for path in (folder, *(each for each in folder.rglob("*") if each.stat().st_mtime >= recent)):
+def _flush(folder: Path, before: set[Path]) -> None:
+    """Have what is new in a folder on disk: Delta leaves that to the system, but the plan is removed once it is written."""
+    new = [path for path in folder.rglob("*") if path not in before]
+    for path in {*new, *(each.parent for each in new)}:
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
