@@ -186,7 +186,7 @@ def _refusals(answer: Answer, batch: Batch) -> list[Refusal] | None:
     refused: dict[int, Refusal] = {}
     for error in answer.errors:
         index = error.get("batch_index")
-        if not isinstance(index, int) or not 0 <= index < len(batch.bodies):
+        if type(index) is not int or not 0 <= index < len(batch.bodies):
             return None
         refused.setdefault(index, _from_error(batch.start + index, error))
     if answer.status == 207 and not refused:

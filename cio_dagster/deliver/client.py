@@ -33,6 +33,10 @@ LONGEST_WAIT = 300.0
 """Seconds. A Retry-After beyond this is cut to it, as Customer.io's Node client does."""
 
 
+AT_ONCE = 0.001
+"""Seconds; no pause worth the name."""
+
+
 @dataclass(frozen=True)
 class Connection:
     """How to reach one workspace, and how hard it may be driven.
@@ -259,6 +263,10 @@ class Client:
                 )
         except asyncio.TimeoutError:
             raise _TryAgain(f"no answer within {self.connection.timeout:g} s") from None
+        except aiohttp.ClientSSLError as error:
+            raise Unavailable(f"{_public(url)} could not be reached safely, so nothing was sent to it: {error}.") from None
+        except ValueError:
+            raise RequestRefused(f"{_public(url)} is no address that can be called (keys do not go in it).") from None
         except (aiohttp.ClientError, OSError) as error:
             raise _TryAgain(f"{type(error).__name__}: {error}") from None
         return self._judge(api, url, status, text, after, location)
@@ -267,8 +275,8 @@ class Client:
         if status in (408, 429) or status >= 500:
             seconds = _seconds(after)
             if status == 429 and seconds:
-                # The whole API is held, not this request alone: the limit is the workspace's.
-                self._held_until[api] = max(self._held_until[api], time.monotonic() + seconds)
+                # The whole API is held, not this request alone: the limit is the workspace's. So this request need not wait by itself.
+                self._held_until[api], seconds = max(self._held_until[api], time.monotonic() + seconds), AT_ONCE
             raise _TryAgain(f"status {status}", status=status, after=seconds)
         if status in (401, 403):
             names = "CIO_SITE_ID and CIO_TRACK_API_KEY" if api == "track" else "CIO_APP_API_KEY, and the key's scope"
