@@ -99,7 +99,7 @@ class Spec(_Model):
     @property
     def identity(self) -> dict[str, str]:
         """What must not change while a snapshot is kept: the object, its sync key, and where its rows live."""
-        return {"object": self.object} | {role: self.identifiers[role].kind for role in self.sync_key}
+        return {role: self.identifiers[role].kind for role in self.sync_key} | {"object": self.object}
 
     @property
     def removes(self) -> bool:
@@ -184,7 +184,7 @@ class Person(_Clearing):
     @property
     def identifiers(self) -> dict[str, Identifier]:
         """The person."""
-        return {"person": Identifier(self.key, self.column or self.key)}
+        return {"person": _person(self.key, self.column)}
 
 
 class Device(_Updating):
@@ -211,7 +211,10 @@ class Device(_Updating):
     @property
     def identifiers(self) -> dict[str, Identifier]:
         """The device's token, and its owner."""
-        return {"token": Identifier("token", self.token), "person": Identifier(self.key, self.column or self.key)}
+        return {
+            "token": Identifier("token", self.token),
+            "person": _person(self.key, self.column),
+        }
 
     @property
     def fields(self) -> dict[str, str]:
@@ -270,7 +273,10 @@ class Event(Spec):
     @property
     def identifiers(self) -> dict[str, Identifier]:
         """The row, and the person."""
-        return {"row_id": Identifier("row_id", self.row_id), "person": Identifier(self.key, self.column or self.key)}
+        return {
+            "row_id": Identifier("row_id", self.row_id),
+            "person": _person(self.key, self.column),
+        }
 
     @property
     def fields(self) -> dict[str, str]:
@@ -353,7 +359,7 @@ class ManualSegment(_Removing):
     @property
     def identifiers(self) -> dict[str, Identifier]:
         """The member."""
-        return {"person": Identifier(self.key, self.column or self.key)}
+        return {"person": _person(self.key, self.column)}
 
     @property
     def identity(self) -> dict[str, str]:
@@ -420,7 +426,7 @@ class Relationship(_Clearing):
         """The object, and the person."""
         return {
             "object": Identifier("object_id", self.object_column),
-            "person": Identifier(self.key, self.column or self.key),
+            "person": _person(self.key, self.column),
         }
 
     @property
@@ -446,6 +452,10 @@ def find_spec(metadata: Mapping[str, Any]) -> AnySpec | None:
 def read_spec(data: Mapping[str, Any]) -> AnySpec:
     """The spec that `model_dump(mode="json")` wrote."""
     return _ANY_SPEC.validate_python(data, strict=False)
+
+
+def _person(key: str, column: str | None) -> Identifier:
+    return Identifier(key, key if column is None else column)
 
 
 def _check_name_or_id(name: str | None, id: int | None) -> None:
