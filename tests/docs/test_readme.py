@@ -1,0 +1,52 @@
+"""The README's code runs, and what it points to exists."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cio_dagster.state import OUTCOMES_SCHEMA
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=range(len(BLOCKS)))
+def test_its_python_runs(block: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    state = tmp_path / "customerio" / "people" / "whole" / "outcomes"
+    pl.LazyFrame(schema=OUTCOMES_SCHEMA).sink_delta(str(state))
+    exec(compile(block.replace("/var/lib/cio_dagster", str(tmp_path)), "README.md", "exec"), {"__name__": "readme"})
+
+
+def test_its_links_lead_somewhere() -> None:
+    links = re.findall(r"\]\(((?!https?://)[^)]+)\)", README)
+    assert len(links) > 10
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_its_options_and_variables_are_those_of_the_code() -> None:
+    from cio_dagster import SyncConfig
+
+    options = re.findall(r"^\| `(\w+)` \| (?:plan|send|lift)", README, re.MULTILINE)
+    assert options == list(SyncConfig.model_fields)
+    definitions = (ROOT / "definitions.py").read_text()
+    variables = set(re.findall(r"`(CIO_\w+)`", README))
+    assert variables == set(re.findall(r'"(CIO_\w+)"', definitions))
+
+
+def test_the_table_of_objects_is_that_of_the_specs() -> None:
+    import typing
+
+    import cio_dagster
+
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| ", README.split("## What becomes what")[1], re.MULTILINE)[:7]
+    for name, keys, behaviors in rows:
+        fields = getattr(cio_dagster, name).model_fields
+        for behavior in typing.get_args(fields["behavior"].annotation):
+            assert f"`{behavior}`" in behaviors, (name, behavior)
+        if "key" in fields:
+            assert set(typing.get_args(fields["key"].annotation)) <= set(re.findall(r"`(\w+)`", keys)), name
