@@ -88,9 +88,7 @@ def json_text(value: pl.Expr, dtype: pl.DataType, dates: DateRule) -> pl.Expr:
     if isinstance(dtype, pl.Time):
         return quoted(value.dt.to_string("%H:%M:%S%.f"))
     if isinstance(dtype, pl.Duration):
-        ticks, second = value.to_physical(), TICKS[dtype.time_unit]
-        whole = (ticks // second).cast(pl.String)
-        return pl.when(ticks % second == 0).then(whole).otherwise((ticks / second).cast(pl.String))
+        return _seconds(value.to_physical(), TICKS[dtype.time_unit])
     raise SpecError(f"dtype {dtype} cannot be sent to Customer.io; cast the column in the query, or leave it out")
 
 
@@ -204,6 +202,15 @@ def _in_utc(value: pl.Expr, dtype: pl.Datetime, dates: DateRule) -> pl.Expr:
         return value.dt.convert_time_zone("UTC")
     zoned = value.dt.replace_time_zone(dates.naive_timezone, ambiguous="earliest", non_existent="null")
     return zoned.dt.convert_time_zone("UTC")
+
+
+def _seconds(ticks: pl.Expr, second: int) -> pl.Expr:
+    """Ticks as seconds, digit by digit: a quotient of floats would end in ...98999999."""
+    size = ticks.cast(pl.Int128).abs()
+    fraction = (size % second).cast(pl.String).str.zfill(len(str(second)) - 1).str.strip_chars_end("0")
+    sign = pl.when(ticks < 0).then(pl.lit("-")).otherwise(pl.lit(""))
+    point = pl.when(fraction != "").then(pl.lit(".")).otherwise(pl.lit(""))
+    return pl.when(ticks.is_not_null()).then(pl.concat_str(sign, (size // second).cast(pl.String), point, fraction))
 
 
 def _with_year(value: pl.Expr, dtype: pl.Date | pl.Datetime) -> pl.Expr:

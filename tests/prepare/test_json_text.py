@@ -232,11 +232,18 @@ def test_durations_are_seconds(unit: Any) -> None:
     assert text(values, pl.Duration(unit)) == ["86400", "-90", "1.5", "-0.001", "0", None]
 
 
+def test_durations_are_exact() -> None:
+    assert text([timedelta(days=-1, microseconds=1), timedelta(microseconds=1)], pl.Duration("us")) == [
+        "-86399.999999",
+        "0.000001",
+    ]
+
+
 def test_the_longest_and_the_shortest_durations() -> None:
     for unit, second in (("ms", 1_000), ("us", 1_000_000), ("ns", 1_000_000_000)):
         numbers = [2**63 - 1, -(2**63), 1]
         series = pl.Series("v", numbers).cast(pl.Duration(unit))  # type: ignore[arg-type]
-        found = series.to_frame().select(json_text(pl.col("v"), series.dtype, DateRule()))["v"]
+        found = series.to_frame().select(v=json_text(pl.col("v"), series.dtype, DateRule()))["v"]
         assert [json.loads(each) for each in found] == pytest.approx([each / second for each in numbers], rel=1e-15)
 
 
