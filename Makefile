@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo dev test lint bench clean
+.PHONY: setup demo dev test lint clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/ready
