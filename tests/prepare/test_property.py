@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cio_dagster import Collection, Event, Person
+from cio_dagster.prepare.attributes import CONTROLS, IDENTIFYING
 from cio_dagster.prepare.columns import is_internal, is_pattern
 from tests.plans import Planned, planned
 from tests.prepare import reference
@@ -91,12 +92,7 @@ KEYS = st.sampled_from(
     ]
 )
 NAMES = st.text(min_size=1, max_size=8).filter(
-    lambda name: (
-        "." not in name
-        and not is_internal(name)
-        and not is_pattern(name)
-        and name not in ("id", "email", "cio_id", "anonymous_id")
-    )
+    lambda name: "." not in name and not is_internal(name) and not is_pattern(name) and name not in (*IDENTIFYING, *CONTROLS)
 )
 
 
