@@ -13,12 +13,16 @@ Results travel as Arrow record batches, one at a time, so that memory is bounded
 | uuid, json, jsonb, Postgres enum | String |
 | DuckDB ENUM | Categorical |
 | list and array, struct and composite, MAP | List (DuckDB's arrays: Array), Struct, Map of these |
-| DuckDB's untyped NULL | Null (Postgres makes it text: String) |
+| DuckDB's untyped NULL | Null, before DuckDB 2.0 Int32 (Postgres makes it text: String) |
 | interval, timetz, bit, inet, ranges, UNION, BIGNUM, and whatever else Arrow cannot say | String: the engine's own text for it |
 
 What has no dtype is an error that names the column and a cast that helps: a type of the last row, uuid or HUGEINT inside a struct
-or a list (Postgres arrays of the last row's types become lists of text); a Postgres array of several dimensions; NaN or infinity in
-`numeric`, or more than 38 digits; dates and times outside the years 1 to 9999, such as 'infinity'; Postgres' time 24:00.
+or a list (Postgres arrays of the last row's types become lists of text); `money` or `oid` inside a Postgres composite; a Postgres
+array of several dimensions; NaN or infinity in `numeric`, or more than 38 digits; dates and times outside the years 1 to 9999, such
+as 'infinity'; Postgres' time 24:00.
+
+Python 3.10 has no newer ADBC driver for Postgres than 1.12. With that, `numeric(p, s)` is staged as `numeric` of no fixed scale, and
+two things are errors that say so: Postgres composites, and list parameters with None in them.
 """
 
 from __future__ import annotations
@@ -353,9 +357,18 @@ def _with_decimals(frame: pl.LazyFrame, result: _Result) -> pl.LazyFrame:
     return frame.with_columns(casts)
 
 
+def _quoted(name: str) -> str:
+    """A name as SQL has it, in DuckDB and Postgres."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 # --- DuckDB ---
 
-_DUCKDB_QUERIES = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)  # PIVOT is several statements in one.
+# PIVOT is several statements in one: before DuckDB 2.0 the last of them, a SELECT, is found.
+_DUCKDB_QUERIES = (duckdb.StatementType.SELECT, duckdb.StatementType.MULTI)
+_DUCKDB_HOLDS_BOUND = duckdb.__version__.startswith("1.")
+"""Before 2.0 a relation with parameters holds its whole result in memory."""
+
 _DUCKDB_AS_IS = re.compile(
     r"boolean|u?(tiny|small|big)int|u?integer|float|double|decimal|varchar|blob|uuid|enum|null|"
     r"date|time|timestamp(_s|_ms|_ns| with time zone)?"
@@ -372,11 +385,10 @@ def _run_duckdb(url: str, statement: _Statement, parameters: Mapping[str, object
         )
     try:
         with _connect_duckdb(path[1:]) as connection:
-            connection.execute("set TimeZone = 'UTC'")
-            if connection.extract_statements(statement.text)[0].type not in _DUCKDB_QUERIES:
+            connection.execute("set TimeZone = 'UTC'; set enable_progress_bar = false")
+            if connection.extract_statements(statement.text)[-1].type not in _DUCKDB_QUERIES:
                 raise _EngineError("it gives no rows; a query is a SELECT")
-            relation = connection.sql(statement.text, params=dict(parameters) or None)
-            reader = relation.select(*map(_duckdb_column, relation.columns, relation.types)).to_arrow_reader(BATCH_ROWS)
+            reader = _duckdb_reader(connection, statement.text, dict(parameters))
             yield _Result(reader.schema, _read_out(reader))
     except (duckdb.Error, pa.ArrowException) as error:
         raise _EngineError(str(error)) from error
@@ -398,8 +410,18 @@ def _connect_duckdb(path: str) -> duckdb.DuckDBPyConnection:
         raise _EngineError(f"this process has {path} open for writing; close that connection first ({error})") from error
 
 
-def _duckdb_column(name: str, kind: Any) -> duckdb.Expression:
-    column = duckdb.ColumnExpression(name)
+def _duckdb_reader(connection: duckdb.DuckDBPyConnection, sql: str, parameters: dict[str, object]) -> pa.RecordBatchReader:
+    """Run a query, and read it batch by batch."""
+    if parameters and _DUCKDB_HOLDS_BOUND:
+        relation = connection.sql(f"FROM (\n{sql}\n) LIMIT 0", params=parameters)
+        columns = ", ".join(map(_duckdb_column, relation.columns, relation.types))
+        return connection.execute(f"SELECT {columns} FROM (\n{sql}\n)", parameters).to_arrow_reader(BATCH_ROWS)
+    relation = connection.sql(sql, params=parameters or None)
+    return relation.project(", ".join(map(_duckdb_column, relation.columns, relation.types))).to_arrow_reader(BATCH_ROWS)
+
+
+def _duckdb_column(name: str, kind: Any) -> str:
+    column = _quoted(name)
     if kind.id in _DUCKDB_NESTED:
         if inside := _duckdb_without_dtype(kind):
             raise _EngineError(
@@ -408,7 +430,8 @@ def _duckdb_column(name: str, kind: Any) -> duckdb.Expression:
         return column
     if _DUCKDB_AS_IS.fullmatch(kind.id):
         return column
-    return column.cast(f"DECIMAL({DECIMAL_DIGITS}, 0)" if kind.id in ("hugeint", "uhugeint") else "VARCHAR").alias(name)
+    cast = f"DECIMAL({DECIMAL_DIGITS}, 0)" if kind.id in ("hugeint", "uhugeint") else "VARCHAR"
+    return f"{column}::{cast} AS {column}"
 
 
 def _duckdb_without_dtype(kind: Any) -> str | None:
@@ -463,7 +486,11 @@ def _run_postgres(url: str, statement: _Statement, parameters: Mapping[str, obje
             cursor.execute(f"SET LOCAL {setting}")
         described = cursor.adbc_execute_schema(text, bound)
         _check_names(described.names)
-        columns = [_PostgresColumn.of(field) for field in described]
+        types = [_metadata(part).get("POSTGRESQL:type", "") for part in described]
+        if not all(types):
+            _check_for_old_driver(described, parameters)
+            types = _asked_types(cursor, text, bound, described.names)
+        columns = list(map(_PostgresColumn.of, described, types))
         selected = ", ".join(column.selected for column in columns)
         checks = "".join(f", array_ndims({column.quoted}) > 1" for column in columns if column.is_array)
         cursor.execute(f"DECLARE cio_rows NO SCROLL CURSOR FOR SELECT {selected}{checks} FROM (\n{text}\n) AS cio_query", bound)
@@ -471,6 +498,31 @@ def _run_postgres(url: str, statement: _Statement, parameters: Mapping[str, obje
         schema = pa.schema([(part.name, _storage(part.type)) for part in cursor.fetch_record_batch().schema][: len(columns)])
         decimals = {column.name: column.decimal for column in columns if column.is_decimal}
         yield _Result(schema, _postgres_batches(cursor, schema, columns), decimals)
+
+
+_OLD_DRIVER = "needs Python 3.11 and adbc-driver-postgresql 1.13"
+"""Before 1.13, and 1.12 is the last for Python 3.10, the driver does not say Postgres' types and binds nulls in lists as zeros."""
+
+
+def _check_for_old_driver(described: pa.Schema, parameters: Mapping[str, object]) -> None:
+    for name, value in parameters.items():
+        if isinstance(value, list) and None in value:
+            raise _EngineError(f"parameter ${name} is a list with None in it, which {_OLD_DRIVER}; or leave the None out")
+    for part in described:
+        if pa.types.is_struct(part.type.value_type if pa.types.is_list(part.type) else part.type):
+            raise _EngineError(
+                f"column {part.name!r} is of a composite type, which {_OLD_DRIVER}; or cast it in the query: to_json({part.name})"
+            )
+
+
+def _asked_types(cursor: Any, text: str, bound: pa.RecordBatch | None, names: list[str]) -> list[str]:
+    """The Postgres types of a query's columns, as newer drivers say them: `money`, `_money` for its arrays. The query is not run."""
+    # A domain beside an untyped NULL counts as the type that it is of.
+    asked = ", ".join(f"pg_typeof(coalesce({_quoted(name)}, NULL))::text" for name in names)
+    cursor.execute(
+        f"SELECT {asked} FROM (SELECT) AS one LEFT JOIN (SELECT * FROM (\n{text}\n) AS q LIMIT 0) AS q ON true", bound
+    )
+    return ["_" + name[:-2] if name.endswith("[]") else name for name in cursor.fetchone()]
 
 
 def _postgres_batches(cursor: Any, schema: pa.Schema, columns: list[_PostgresColumn]) -> Iterator[pa.RecordBatch]:
@@ -492,6 +544,10 @@ def _postgres_batches(cursor: Any, schema: pa.Schema, columns: list[_PostgresCol
             return
 
 
+_MISREAD = {"money": "numeric", "oid": "bigint"}
+"""Types whose values the driver gives as other numbers (cents; negative ones), and what to cast them to."""
+
+
 @dataclass(frozen=True)
 class _PostgresColumn:
     """How a column of a Postgres query is read."""
@@ -503,37 +559,46 @@ class _PostgresColumn:
     decimal: tuple[int, int] | None
 
     @classmethod
-    def of(cls, field: pa.Field) -> _PostgresColumn:
-        """Judged by the field that the driver describes: opaque types have no Arrow type, and some of the others say less than they hold."""
+    def of(cls, field: pa.Field, type_name: str) -> _PostgresColumn:
+        """Judged by the type, and the field that the driver describes: opaque types have no Arrow type, and some of the others say less
+        than they hold."""
         is_array = pa.types.is_list(field.type)
         kind = field.type.value_type if is_array else field.type
-        metadata = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
-        if "POSTGRESQL:type" not in metadata:
-            # Before 1.13 the driver does not tell money from bigint, and binds nulls inside lists as zeros.
-            raise _EngineError("the Postgres driver is too old: pip install 'adbc-driver-postgresql>=1.13'")
-        type_name = metadata["POSTGRESQL:type"].removeprefix("_" if is_array else "")
-        if pa.types.is_struct(kind) and (type_name == "record" or not _is_plain(kind)):
+        type_name = type_name.removeprefix("_" if is_array else "")
+        if pa.types.is_struct(kind) and (type_name == "record" or any(map(_is_misread, kind)) or not _is_plain(kind)):
             raise _EngineError(
                 f"column {field.name!r} is of type {type_name}, with parts that no dtype can hold; cast it in the query: to_json({field.name})"
             )
-        cast = {"money": "numeric", "oid": "bigint"}.get(type_name)
+        cast = _MISREAD.get(type_name)
         is_decimal = type_name in ("numeric", "money")
         if cast is None and not is_decimal and not _is_plain(kind):
             cast = "text"
-        return cls(field.name, cast, is_array, is_decimal, None if is_array else _precision_and_scale(metadata))
+        return cls(field.name, cast, is_array, is_decimal, None if is_array else _precision_and_scale(field))
 
     @property
     def quoted(self) -> str:
-        return '"' + self.name.replace('"', '""') + '"'
+        return _quoted(self.name)
 
     @property
     def selected(self) -> str:
         return f"{self.quoted}::{self.cast}{'[]' * self.is_array} AS {self.quoted}" if self.cast else self.quoted
 
 
-def _precision_and_scale(metadata: Mapping[str, str]) -> tuple[int, int] | None:
+def _metadata(field: pa.Field) -> dict[str, str]:
+    return {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+
+
+def _is_misread(part: pa.Field) -> bool:
+    """Whether the driver misreads a part of a composite, or a part of that."""
+    if _metadata(part).get("POSTGRESQL:type", "").removeprefix("_") in _MISREAD:
+        return True
+    inside = part.type.value_field if pa.types.is_list(part.type) else part
+    return pa.types.is_struct(inside.type) and any(map(_is_misread, inside.type))
+
+
+def _precision_and_scale(field: pa.Field) -> tuple[int, int] | None:
     """Of a `numeric(p, s)` that a Decimal can be; Postgres packs both into the type modifier (numeric.c, make_numeric_typmod)."""
-    packed = int(metadata.get("POSTGRESQL:typmod", -1)) - 4
+    packed = int(_metadata(field).get("POSTGRESQL:typmod", -1)) - 4
     precision, scale = packed >> 16, packed & 0x7FF
     return (precision, scale) if 0 < precision <= DECIMAL_DIGITS and scale <= precision else None
 

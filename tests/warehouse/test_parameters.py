@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from cio_dagster.warehouse import Warehouse, WarehouseError
 
+from .conftest import OLD_DRIVER
+
 NOON_IN_BERLIN = datetime(2024, 6, 1, 12, tzinfo=ZoneInfo("Europe/Berlin"))
 
 
@@ -36,7 +38,6 @@ NOON_IN_BERLIN = datetime(2024, 6, 1, 12, tzinfo=ZoneInfo("Europe/Berlin"))
         None,
         ["a", "b"],
         [1, 2],
-        [0.5, None],
         [True],
         [date(2024, 1, 1)],
         [Decimal("1.5"), Decimal("10.25")],
@@ -45,6 +46,16 @@ NOON_IN_BERLIN = datetime(2024, 6, 1, 12, tzinfo=ZoneInfo("Europe/Berlin"))
 )
 def test_value_comes_back(either: Warehouse, value: object) -> None:
     assert either.query("select $value as x", value=value).collect()["x"].to_list() == [value]
+
+
+def test_null_in_a_list(memory: Warehouse, postgres: Warehouse) -> None:
+    assert memory.query("select $value as x", value=[0.5, None]).collect()["x"].to_list() == [[0.5, None]]
+    if not OLD_DRIVER:
+        assert postgres.query("select $value as x", value=[0.5, None]).collect()["x"].to_list() == [[0.5, None]]
+        return
+    wanted = r"parameter \$value is a list with None in it, which needs Python 3\.11 and adbc-driver-postgresql 1\.13; or leave"
+    with pytest.raises(WarehouseError, match=wanted):
+        postgres.query("select $value as x", value=[0.5, None])
 
 
 @pytest.mark.parametrize(
