@@ -126,7 +126,9 @@ def duplicate_rejects(rows: pl.LazyFrame, spec: AnySpec) -> pl.LazyFrame:
     keys = rows.group_by("_key").agg(_rows=pl.len()).filter(pl.col("_rows") > 1, pl.col("_key").is_not_null())
     newest = ["_newest"] if spec.keep_newest_by else []
     # The order is for Polars 2.0.0, the last for Python 3.10: it panics when it estimates this join of no rows, to choose a side.
-    shared = rows.select("_row", "_key", *newest, _ready=pl.col("_reject").is_null()).join(keys, on="_key", maintain_order="left")
+    shared = rows.select("_row", "_key", *newest, _ready=pl.col("_reject").is_null()).join(
+        keys, on="_key", maintain_order="left"
+    )
     field = ", ".join(part.column for part in spec.identifiers.values())
     reason, text = "duplicate_key", " rows of the source have this key; each key may have one"
     if spec.keep_newest_by is not None:
