@@ -9,10 +9,12 @@ from typing import Any, TypeAlias
 import dagster as dg
 import polars as pl
 import pyarrow as pa
+from pydantic import PrivateAttr
 
 from cio_dagster.errors import CredentialsRefused, GuardError, RegionMismatch, SpecError, StateError, SyncError
 from cio_dagster.metadata import add_up, column_schema, report_metadata
 from cio_dagster.partitions import split
+from cio_dagster.pool import no_slots_warning, pool_slots
 from cio_dagster.report import Report
 from cio_dagster.resource import CustomerIO
 from cio_dagster.specs import METADATA_KEY, AnySpec, find_spec
@@ -36,6 +38,8 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
 
     customerio: CustomerIO
     state: str
+
+    _unlimited_run: str | None = PrivateAttr(default=None)
 
     def handle_output(self, context: dg.OutputContext, obj: Frame | Mapping[str, Frame]) -> None:
         """Sync the frame (or a mapping from partition key to frame). Raises dagster.Failure, with the counts as metadata."""
@@ -81,6 +85,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
     def _sync(self, asset: _Asset, obj: Frame | Mapping[str, Frame], log: Any) -> list[Report]:
         reports: list[Report] = []
         failure: SyncError | None = None
+        slots = self._slots(asset, log)
         try:
             environment_id = self.customerio.environment_id(asset.run_id)
             for partition, frame in _frames(asset, obj).items():
@@ -88,7 +93,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
                     frame,
                     asset.spec,
                     self._state(asset.key, partition),
-                    self.customerio.connection(),
+                    self.customerio.connection(slots),
                     run_id=asset.run_id,
                     options=asset.options,
                     environment_id=environment_id,
@@ -113,24 +118,33 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
             raise dg.Failure(description=str(failure), metadata=counts, allow_retries=not final) from failure
         return reports
 
+    def _slots(self, asset: _Asset, log: Any) -> int:
+        """With how many steps this one shares the rate budget. Where nothing limits them, that is said once by each process of a run."""
+        slots = pool_slots(asset.instance, asset.pool)
+        if slots is None and self._unlimited_run != asset.run_id:
+            self._unlimited_run = asset.run_id
+            log.warning(no_slots_warning(asset.pool))
+        return slots or 1
+
     def _state(self, key: dg.AssetKey, partition: str | None) -> AssetState:
         return AssetState(state_root(self.state), self.customerio.workspace, "/".join(key.path), partition)
 
 
 class _Asset:
-    """What a run of an asset is about: key, spec, partitions and options."""
+    """What a run of an asset is about: key, spec, partitions and options; and the pool of its step."""
 
-    def __init__(self, key: dg.AssetKey, metadata: Mapping[str, Any], run_id: str, op_config: Any) -> None:
-        self.key, self.run_id, self.metadata = key, run_id, metadata
+    def __init__(self, key: dg.AssetKey, metadata: Mapping[str, Any], step: Any) -> None:
+        self.key, self.run_id, self.metadata = key, step.run_id, metadata
+        self.instance, self.pool = step.instance, step.op_def.pool
         self.spec = _spec(metadata, key)
-        config = op_config if isinstance(op_config, Mapping) else {}
+        config = step.op_config if isinstance(step.op_config, Mapping) else {}
         self.options = RunOptions(**{name: config[name] for name in RunOptions.__dataclass_fields__ if name in config})
         self.partitions: Any = None
         self.partition_keys: list[str] = []
 
     @classmethod
     def of_output(cls, context: dg.OutputContext) -> _Asset:
-        asset = cls(context.asset_key, context.definition_metadata or {}, context.run_id, context.step_context.op_config)
+        asset = cls(context.asset_key, context.definition_metadata or {}, context.step_context)
         if context.has_asset_partitions:
             asset.partitions, asset.partition_keys = context.asset_partitions_def, list(context.asset_partition_keys)
         return asset
@@ -139,7 +153,7 @@ class _Asset:
     def of_execution(cls, context: dg.AssetExecutionContext) -> _Asset:
         definition = context.assets_def
         metadata = definition.metadata_by_key[definition.key]
-        asset = cls(definition.key, metadata, context.run.run_id, context.op_execution_context.op_config)
+        asset = cls(definition.key, metadata, context.op_execution_context)
         if definition.partitions_def is not None:
             asset.partitions, asset.partition_keys = definition.partitions_def, list(context.partition_keys)
         return asset

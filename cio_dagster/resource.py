@@ -45,9 +45,12 @@ class CustomerIO(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     _environments: dict[str, int] = PrivateAttr(default_factory=dict)
 
-    def connection(self) -> Connection:
-        """The settings as the client takes them, with the keys as secrets."""
+    def connection(self, slots: int = 1) -> Connection:
+        """The settings as the client takes them, with the keys as secrets; the rates are one's share where so many `slots` share them."""
         settings: dict[str, Any] = self.model_dump(exclude={"workspace"})
+        for rate in ("requests_per_second", "app_requests_per_second", "records_per_second"):
+            settings[rate] = settings[rate] and settings[rate] / slots
+        settings["burst"] = max(self.burst // slots, 1)
         return Connection(**settings | {name: SecretStr(settings[name]) for name in ("track_api_key", "app_api_key")})
 
     def environment_id(self, run_id: str) -> int:

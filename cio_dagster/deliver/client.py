@@ -15,7 +15,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import aiohttp
 import stamina
@@ -71,6 +71,33 @@ class Connection:
     def app(self) -> str:
         """The App API's address."""
         return (self.app_url or APP_HOSTS[self.region]).rstrip("/")
+
+
+class _Limit:
+    """So many units at once, and then a rate a second.
+
+    aiolimiter's buckets belong to one event loop each. How full the last one was is kept for the process, so that a run of many
+    partitions, each with a loop of its own, does not begin each with a new burst.
+    """
+
+    _empty_at: ClassVar[dict[tuple[str, str, str], float]] = {}
+
+    def __init__(self, name: tuple[str, str, str], rate: float, burst: float) -> None:
+        self._name, self._rate = name, rate
+        self.burst = burst
+        self._bucket = AsyncLimiter(burst, burst / rate)
+
+    async def resume(self) -> None:
+        """Fill the bucket as the last loop's would be filled by now. To be called once, first."""
+        left = (self._empty_at.get(self._name, 0.0) - time.monotonic()) * self._rate
+        await self._bucket.acquire(min(max(left, 0.0), self.burst))
+
+    async def acquire(self, units: float = 1) -> None:
+        """Wait for a turn. More units than `burst` count as `burst`."""
+        units = min(units, self.burst)
+        await self._bucket.acquire(units)
+        begins = max(self._empty_at.get(self._name, 0.0), time.monotonic())
+        self._empty_at[self._name] = begins + units / self._rate
 
 
 @dataclass(frozen=True)
@@ -133,11 +160,14 @@ class Client:
             connector=aiohttp.TCPConnector(limit=at.concurrency),
             headers={"Content-Type": "application/json", "User-Agent": "cio_dagster"},
         )
-        # A bucket of `burst` that drains at the allowed rate.
-        self._track_limit = AsyncLimiter(at.burst, at.burst / at.requests_per_second)
+        self._track_limit = _Limit(("track", at.track, at.site_id), at.requests_per_second, at.burst)
         # Without a burst: a full bucket and its refill would be twice the limit in the first second.
-        self._app_limit = AsyncLimiter(1, 1 / at.app_requests_per_second)
-        self._record_limit = AsyncLimiter(at.records_per_second, 1) if at.records_per_second else None
+        self._app_limit = _Limit(("app", at.app, at.site_id), at.app_requests_per_second, 1)
+        records = at.records_per_second
+        self._record_limit = _Limit(("records", at.track, at.site_id), records, max(records, 1)) if records else None
+        for limit in (self._track_limit, self._app_limit, self._record_limit):
+            if limit is not None:
+                await limit.resume()
         self._held_until = {"track": 0.0, "app": 0.0}
         return self
 
@@ -236,7 +266,7 @@ class Client:
     async def _wait(self, api: str, rows: int) -> None:
         begun = time.monotonic()
         if rows and self._record_limit:
-            await self._record_limit.acquire(min(rows, self._record_limit.max_rate))
+            await self._record_limit.acquire(rows)
         # Another request's 429 may hold the API while this one waits for its turn: then it waits for a new turn.
         while True:
             while (pause := self._held_until[api] - time.monotonic()) > 0:
