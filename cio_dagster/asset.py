@@ -25,6 +25,9 @@ class SyncConfig(dg.Config):
 
     dry_run: bool = Field(default=False, description="Show what the run would change, as an observation; send nothing.")
     full_resync: bool = Field(default=False, description="Send every row whole, changed or not. Events are still sent once.")
+    reconcile: bool = Field(
+        default=False, description="Segments and objects: read all of them from Customer.io first, and repair what differs."
+    )
     allow_deletes: bool = Field(default=False, description="Lift the guards on removals and on an empty source, for this run.")
 
 

@@ -26,6 +26,8 @@ class Report:
     behavior: str
     planned: Counts
     dry_run: bool = False
+    since: str = ""
+    """When the run began, or the interrupted run whose answers it committed (ISO 8601): what was accepted from then on, this run counts."""
     created: int = 0
     updated: int = 0
     removed: int = 0

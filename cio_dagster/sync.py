@@ -19,7 +19,7 @@ from cio_dagster import guards
 from cio_dagster.answers import read_outcomes
 from cio_dagster.commit import commit
 from cio_dagster.deliver import Connection, Progress
-from cio_dagster.errors import DeliveryError, GuardError
+from cio_dagster.errors import DeliveryError, GuardError, SpecError
 from cio_dagster.plan import Plan, make_plan
 from cio_dagster.report import Report, plan_report, rejects
 from cio_dagster.specs import AnySpec, Event, ManualSegment, Object, read_spec
@@ -34,12 +34,16 @@ class RunOptions:
         Plan and report; send nothing, change no state.
     full_resync
         Send every row whole, changed or not. Events are still sent once.
+    reconcile
+        Read the whole segment, or all objects of the type, from Customer.io first, and plan against that: rows that are missing there are
+        sent again, and where the spec mirrors a whole asset, rows that are too many are removed. SpecError for other specs.
     allow_deletes
         Lift the guards on removals and on an empty source, for this run.
     """
 
     dry_run: bool = False
     full_resync: bool = False
+    reconcile: bool = False
     allow_deletes: bool = False
 
 
@@ -67,16 +71,21 @@ def sync(
     StateError, GuardError or DeliveryError where nothing was sent.
     """
     options, seconds = options or RunOptions(), dict[str, float]()
+    if options.reconcile:
+        _check_reconcilable(spec)
+    since = datetime.now(timezone.utc).isoformat()
     with state.lock(run_id):
         with _timed(seconds, "recover"):
+            interrupted = state.plan()
             recovered = recover(state)
+            since = interrupted.made_at if interrupted and recovered else since
         if environment_id is None:
             environment_id = delivery.check_connection(connection)
         info = state.open(spec, environment_id, keep=not options.dry_run)
         with _timed(seconds, "plan"):
             plan = _plan(frame, spec, state, info, connection, run_id, options)
             report = plan_report(plan, spec, state.asset, state.partition)
-        report.recovered, report.seconds, report.dry_run = recovered, seconds, options.dry_run
+        report.recovered, report.seconds, report.dry_run, report.since = recovered, seconds, options.dry_run, since
         try:
             guards.check(plan, spec, allow_deletes=options.allow_deletes)
         except GuardError as stopped:
@@ -118,15 +127,13 @@ def _plan(
     run_id: str,
     options: RunOptions,
 ) -> Plan:
-    baseline = None
-    if isinstance(spec, (ManualSegment, Object)) and spec.baseline == "customerio":
-        baseline = delivery.read_baseline(connection, spec)
+    snapshot = state.snapshot()
     return make_plan(
         frame,
         spec,
         state.preview_folder if options.dry_run else state.plan_folder,
-        snapshot=state.snapshot(),
-        baseline=baseline,
+        snapshot=snapshot,
+        baseline=_baseline(spec, state, snapshot, connection, options),
         run_id=run_id,
         sequence=state.next_sequence(),
         now=datetime.now(timezone.utc),
@@ -134,6 +141,28 @@ def _plan(
         operation_bytes=connection.operation_bytes,
         full_resync=options.full_resync,
     )
+
+
+def _baseline(
+    spec: AnySpec, state: AssetState, snapshot: pl.LazyFrame | None, connection: Connection, options: RunOptions
+) -> pl.DataFrame | None:
+    """What is in Customer.io now, where the plan is to be made against that instead of the snapshot."""
+    if not isinstance(spec, (ManualSegment, Object)) or not (options.reconcile or spec.baseline == "customerio"):
+        return None
+    found = delivery.read_baseline(connection, spec)
+    if spec.baseline == "customerio" or (spec.removes and state.partition is None):
+        return found
+    # What others put there, other partitions too, is not this partition's to remove, nor to remember as its own.
+    own = snapshot.select("_key").collect() if snapshot is not None else pl.DataFrame(schema={"_key": pl.String})
+    return found.join(own, on="_key", how="semi")
+
+
+def _check_reconcilable(spec: AnySpec) -> None:
+    if not isinstance(spec, (ManualSegment, Object)):
+        raise SpecError(
+            f"reconcile compares a manual segment or the objects of a type with all that Customer.io holds of them; a {spec.object} sync "
+            "cannot be read whole. Run it with full_resync: true instead, to send every row again."
+        )
 
 
 def event_start(spec: AnySpec, state: AssetState, info: StateInfo) -> datetime | None:
