@@ -4,13 +4,15 @@
         state.json   format, identity of the sync, the workspace's environment id, when the first run began, the last plan's sequence
         snapshot/    Delta table: one row for each row that Customer.io accepted (for events: each row sent or left out)
         outcomes/    Delta table: what became of every row of every run
+        spec.json    the spec of the last plan
         dtypes.parquet  no rows: what the JSON text of the snapshot's attributes reads back to
         plan/        the plan under way (see `cio_dagster.plan`); gone once committed
         preview/     the plan of a dry run; gone at its end
         report.json  counts of the last run
         lock, lock.json
 
-Both tables carry the sequence of the plan they were last written for as a Delta transaction, so that a commit made twice counts once.
+Both tables carry the sequence of the plan they were last written for as a Delta transaction, so that a commit made twice counts once; and
+the format as their description. Every file is its owner's alone (0600, folders 0700).
 """
 
 from __future__ import annotations
@@ -36,15 +38,19 @@ from deltalake.exceptions import DeltaError
 
 from cio_dagster.errors import LockedError, StateError
 from cio_dagster.plan import DTYPES, MANIFEST, Plan, read_plan
+from cio_dagster.plan import FORMAT as PLAN_FORMAT
 from cio_dagster.prepare.columns import INTERNAL
 from cio_dagster.prepare.json_text import typed
-from cio_dagster.specs import AnySpec
+from cio_dagster.specs import AnySpec, read_spec
 
 FORMAT = 1
 """The version of the layout above."""
 
 APP = "cio_dagster"
 """The name under which the tables' Delta transactions are kept."""
+
+DESCRIPTION = f"cio_dagster format {FORMAT}"
+"""The tables' description in their Delta metadata."""
 
 LONGEST_NAME = 200
 """Bytes; file systems take 255, and `partition=` stands before some."""
@@ -157,7 +163,7 @@ class AssetState:
                 f"{path} cannot be read ({error}): restore it, or move {self.folder} away to start anew."
             ) from error
         if info is None:
-            raise StateError(f"{path} has format {version}; this version of cio_dagster reads format {FORMAT}.")
+            raise StateError(_other_format(path, version, FORMAT))
         return info
 
     def open(self, spec: AnySpec, environment_id: int, *, keep: bool = True) -> StateInfo:
@@ -187,7 +193,11 @@ class AssetState:
         path = self.folder / "snapshot"
         if DeltaTable.is_deltatable(str(path)):
             try:
-                return pl.scan_delta(DeltaTable(str(path)))
+                table = DeltaTable(str(path))
+                description = table.metadata().description or DESCRIPTION
+                if description != DESCRIPTION:
+                    raise StateError(_other_format(path, description.rpartition(" ")[2], FORMAT))
+                return pl.scan_delta(table)
             except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
                 raise StateError(
                     f"{path} cannot be read ({error}): restore it, or move {self.folder} away to start anew."
@@ -200,9 +210,13 @@ class AssetState:
             )
         return None
 
-    def values(self, spec: AnySpec) -> pl.LazyFrame | None:
-        """The snapshot for people and other assets: identifiers by Customer.io's names, attributes as values. None where there is none."""
-        rows = self.snapshot()
+    def values(self, spec: AnySpec, rows: pl.LazyFrame | None = None) -> pl.LazyFrame | None:
+        """The snapshot for people and other assets: identifiers by Customer.io's names, attributes as values. None where there is none.
+
+        rows
+            Some rows of the snapshot, or an older version of it; by default all of it, as it is now.
+        """
+        rows = self.snapshot() if rows is None else rows
         if rows is None:
             return None
         dtypes = self._dtypes()
@@ -217,7 +231,11 @@ class AssetState:
 
     def plan(self) -> Plan | None:
         """The plan under way, if a run left one behind. Raises StateError where it cannot be read."""
+        path = self.plan_folder / MANIFEST
         try:
+            version = json.loads(path.read_text())["format"] if path.exists() else PLAN_FORMAT
+            if version != PLAN_FORMAT:
+                raise StateError(_other_format(path, version, PLAN_FORMAT))
             return read_plan(self.plan_folder)
         except (ValueError, KeyError, TypeError) as error:
             raise StateError(
@@ -243,8 +261,11 @@ class AssetState:
         if (plan.folder / DTYPES).exists():
             # Attributes that the source no longer has are in the snapshot still.
             dtypes = self._dtypes() | dict(pl.read_parquet_schema(plan.folder / DTYPES))
-            pl.DataFrame(schema=dtypes).write_parquet(plan.folder / f"merged-{DTYPES}")
-            (plan.folder / f"merged-{DTYPES}").replace(self.folder / DTYPES)
+            merged = plan.folder / f"merged-{DTYPES}"
+            pl.DataFrame(schema=dtypes).write_parquet(merged)
+            merged.chmod(0o600)
+            merged.replace(self.folder / DTYPES)
+        _replace(self.folder / "spec.json", json.dumps(plan.spec, indent=1))
         info = self.info()
         assert info is not None
         self._save(StateInfo(**asdict(info) | {"sequence": max(plan.sequence, info.sequence)}))
@@ -257,6 +278,14 @@ class AssetState:
                 # The manifest first: a folder without it is no plan.
                 (folder / MANIFEST).unlink(missing_ok=True)
                 shutil.rmtree(folder)
+
+    def spec(self) -> AnySpec | None:
+        """The spec of the last committed plan; None before the first commit. Raises StateError where it cannot be read."""
+        path = self.folder / "spec.json"
+        try:
+            return read_spec(json.loads(path.read_text())) if path.exists() else None
+        except (ValueError, TypeError) as error:
+            raise StateError(f"{path} cannot be read ({error}): run the asset once, which writes it anew.") from error
 
     def report(self) -> dict[str, Any] | None:
         """The report of the last run, as JSON."""
@@ -290,8 +319,13 @@ class AssetState:
         properties = CommitProperties(
             app_transactions=[Transaction(APP, plan.sequence)], custom_metadata={"run_id": plan.run_id, "made_at": plan.made_at}
         )
-        options = {"schema_mode": "merge" if append else "overwrite", "commit_properties": properties}
+        options = {
+            "schema_mode": "merge" if append else "overwrite",
+            "commit_properties": properties,
+            "description": DESCRIPTION,
+        }
         before = set(Path(path).rglob("*"))
+        Path(path).mkdir(exist_ok=True, mode=0o700)
         rows.sink_delta(path, mode="append" if append else "overwrite", delta_write_options=options)
         _flush(Path(path), before)
 
@@ -330,9 +364,15 @@ def _replace(path: Path, text: str) -> None:
     partial.rename(path)
 
 
+def _other_format(path: Path, found: object, known: int) -> str:
+    return f"{path} has format {found}; this version of cio_dagster reads format {known}. Install the version that wrote it, or a newer one."
+
+
 def _flush(folder: Path, before: set[Path]) -> None:
-    """Have what is new in a folder on disk: Delta leaves that to the system, but the plan is removed once it is written."""
+    """Make what is new in a folder its owner's alone, and have it on disk: Delta leaves both to the system, but the plan goes after this."""
     new = [path for path in folder.rglob("*") if path not in before]
+    for path in new:
+        path.chmod(0o700 if path.is_dir() else 0o600)
     for path in {*new, *(each.parent for each in new)}:
         descriptor = os.open(path, os.O_RDONLY)
         try:
