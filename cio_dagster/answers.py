@@ -12,11 +12,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
+from typing import TypeAlias
 
 import polars as pl
 from typing_extensions import Self
@@ -46,6 +47,12 @@ class AnswerLog:
 
     def __enter__(self) -> Self:
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        # That the log is there says that sending may have begun, so it must be there before that, even after a power cut.
+        folder = os.open(self._path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
         return self
 
     def __exit__(self, *_: tuple[type[BaseException], BaseException, TracebackType] | None) -> None:
@@ -73,10 +80,9 @@ def read_outcomes(path: Path, operations: int) -> pl.DataFrame:
     """One row of schema OUTCOME for each of the plan's positions, in their order."""
     ranges: list[tuple[int, int, datetime]] = []
     refused: list[tuple[int, str, str, str]] = []
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
-        if (answer := _read(line, operations)) is not None:
-            ranges.append(answer[0])
-            refused.extend(answer[1])
+    for answer in _answers(path, operations):
+        ranges.append(answer[0])
+        refused.extend(answer[1])
     answered = pl.DataFrame(ranges, schema={"from": pl.UInt32, "to": pl.UInt32, "at": OUTCOME["at"]}, orient="row")
     refusals = pl.DataFrame(
         refused, schema={"_position": pl.UInt32, "reason": pl.String, "field": pl.String, "message": pl.String}, orient="row"
@@ -95,7 +101,21 @@ def read_outcomes(path: Path, operations: int) -> pl.DataFrame:
     return outcomes.select(OUTCOME.names()).cast(dict(OUTCOME))  # type: ignore[arg-type]
 
 
-def _read(line: bytes, operations: int) -> tuple[tuple[int, int, datetime], list[tuple[int, str, str, str]]] | None:
+def has_answers(path: Path, operations: int) -> bool:
+    """Whether any request was answered; a plan without operations may have one too."""
+    return any(True for _ in _answers(path, operations))
+
+
+_Answer: TypeAlias = "tuple[tuple[int, int, datetime], list[tuple[int, str, str, str]]]"
+
+
+def _answers(path: Path, operations: int) -> Iterator[_Answer]:
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+        if (answer := _read(line, operations)) is not None:
+            yield answer
+
+
+def _read(line: bytes, operations: int) -> _Answer | None:
     """What a line says, or None if it is no whole line about positions of the plan."""
     if not line.endswith(b"\n"):
         return None

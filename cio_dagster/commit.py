@@ -6,19 +6,25 @@ from datetime import datetime, timezone
 
 import polars as pl
 
-from cio_dagster.answers import read_outcomes
+from cio_dagster.answers import has_answers, read_outcomes
+from cio_dagster.errors import GuardError
 from cio_dagster.plan import Plan
-from cio_dagster.specs import AnySpec, Event
+from cio_dagster.specs import AnySpec, Collection, Event
 from cio_dagster.state import OUTCOMES_SCHEMA, AssetState
 
 PLAN_COLUMNS = ["_position", "_row", "_operation", "_changes", "_body"]
 
 
-def commit(state: AssetState, plan: Plan, spec: AnySpec) -> pl.DataFrame:
-    """Write the snapshot, then the outcomes, then close the plan.
+def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = None) -> pl.DataFrame:
+    """Write the snapshot, then what is unsettled, then the outcomes, then close the plan.
 
-    Accepted rows enter the snapshot or leave it; refused and pending ones do neither, so that the next run tries them again. Returns how
-    many operations had which outcome: `_operation`, `_outcome` (String), `rows` (UInt32).
+    Accepted rows enter the snapshot or leave it; refused and pending ones do neither, so that the next run tries them again.
+
+    begun
+        Sending came as far as this position. By default all of the plan, if its log of answers was opened: then what is pending may have
+        reached Customer.io or not, and is unsettled.
+
+    Returns how many operations had which outcome: `_operation`, `_outcome` (String), `rows` (UInt32).
     """
     operations = plan.operations()
     count = operations.select(pl.len()).collect().item()
@@ -30,10 +36,52 @@ def commit(state: AssetState, plan: Plan, spec: AnySpec) -> pl.DataFrame:
 
     if (snapshot := _snapshot(state, plan, spec, done, now)) is not None:
         state.write_snapshot(snapshot, plan, append=isinstance(spec, Event))
+    if begun is None:
+        begun = count if plan.answers_path.exists() else 0
+    state.write_unsettled(_unsettled(state, plan, spec, done, begun, has_answers(plan.answers_path, count)))
     state.write_outcomes(_outcomes(state, plan, done, now), plan)
     counted = done.group_by("_operation", "_outcome").agg(rows=pl.len()).collect(engine="streaming")
     state.close_plan(plan)
     return counted
+
+
+def record_stop(state: AssetState, plan: Plan, stopped: GuardError) -> None:
+    """Account for the source rows of a plan that a guard stopped, by one line of the outcomes."""
+    line = {
+        "run_id": plan.run_id,
+        "asset": state.asset,
+        "partition": state.partition,
+        "operation": "none",
+        "outcome": "stopped",
+        "reason": stopped.guard,
+        "message": str(stopped),
+        "time": datetime.now(timezone.utc),
+        "rows": plan.counts.source,
+    }
+    state.append_outcomes(pl.LazyFrame([line], schema=OUTCOMES_SCHEMA))
+
+
+def _unsettled(
+    state: AssetState, plan: Plan, spec: AnySpec, done: pl.LazyFrame, begun: int, answered: bool
+) -> pl.LazyFrame | None:
+    """`_key` and identifiers of rows that may be in Customer.io or not, with old values or new; None where all is known.
+
+    A collection is so as a whole, and then any frame says so. Events are not: sent again, each counts once. Made twice, it is the same.
+    """
+    if isinstance(spec, Event):
+        return None
+    before = state.unsettled()
+    pending = (pl.col("_outcome") == "pending") & (pl.col("_position") < begun)
+    found = done.filter(pending).select("_key", *(f"_{role}" for role in spec.identifiers)).collect(engine="streaming")
+    accepted = done.filter(pl.col("_outcome") == "accepted").select("_key").collect(engine="streaming")
+    if isinstance(spec, Collection):
+        if len(accepted) or (answered and not plan.operations().select(pl.len()).collect().item()):
+            return None
+        return found.lazy() if len(found) or plan.replaces else before
+    if before is not None:
+        still = before.join(accepted.lazy(), on="_key", how="anti").join(found.lazy(), on="_key", how="anti")
+        found = pl.concat([found, still.collect(engine="streaming")], how="diagonal")
+    return None if found.is_empty() else found.lazy()
 
 
 def _snapshot(state: AssetState, plan: Plan, spec: AnySpec, done: pl.LazyFrame, now: datetime) -> pl.LazyFrame | None:

@@ -26,7 +26,7 @@ class Diff:
         Prepared rows as they will be in Customer.io, with a `NEW` column beside each data column, and `_changes`: null, or for
         updated rows a JSON object `{"attribute": {"from": ..., "to": ...}}`.
     gone
-        Baseline rows whose key the source does not have, not even in a rejected row.
+        Baseline and unsettled rows whose key the source does not have, not even in a rejected row.
     """
 
     created: pl.LazyFrame
@@ -34,13 +34,23 @@ class Diff:
     gone: pl.LazyFrame
 
 
-def diff(prepared: Prepared, baseline: pl.LazyFrame | None, *, resend: bool = False, whole: bool = False) -> Diff:
+def diff(
+    prepared: Prepared,
+    baseline: pl.LazyFrame | None,
+    *,
+    unsettled: pl.LazyFrame | None = None,
+    resend: bool = False,
+    whole: bool = False,
+) -> Diff:
     """Compare the ready rows with the baseline.
 
     An attribute whose text is null on the ready side is left as it is: it neither makes a row differ nor is sent. With `whole`, rows
-    that differ are to be sent with all their attributes; with `resend`, rows that do not differ too.
+    that differ are to be sent with all their attributes; with `resend`, rows that do not differ too. Rows that are `unsettled` (`_key`
+    and identifiers) may be in Customer.io or not, with any values: they are resent, or gone if the source does not have them.
     """
     ready, data = prepared.ready.drop("_newest", strict=False), prepared.data
+    if baseline is None and unsettled is not None:
+        baseline = unsettled.clear()
     if baseline is None:
         created = ready.with_columns(_changes=pl.lit(None, dtype=pl.String), **{NEW + name: pl.col(name) for name in data})
         return Diff(created=created, updated=created.clear(), gone=ready.clear().drop("_row"))
@@ -52,28 +62,43 @@ def diff(prepared: Prepared, baseline: pl.LazyFrame | None, *, resend: bool = Fa
     hashes = ready.select("_key", _hash=_row_hash(data)).join(
         before.select("_key", _old_hash=_row_hash([OLD + name for name in data])), on="_key", how="full", coalesce=True
     )
+    resent = pl.lit(resend)
+    if unsettled is not None:
+        hashes = hashes.join(unsettled.select("_key", _unsettled=pl.lit(True)), on="_key", how="left")
+        resent = pl.lit(resend) | pl.col("_unsettled").fill_null(False)
     is_new, is_gone = pl.col("_old_hash").is_null(), pl.col("_hash").is_null()
-    differs = pl.lit(resend) | (pl.col("_hash") != pl.col("_old_hash"))
+    differs = resent | (pl.col("_hash") != pl.col("_old_hash"))
     touched = (
         hashes.filter(is_new | is_gone | differs)
-        .select("_key", _is=pl.when(is_new).then(pl.lit("new")).when(is_gone).then(pl.lit("gone")).otherwise(pl.lit("both")))
+        .select(
+            "_key",
+            _is=pl.when(is_new).then(pl.lit("new")).when(is_gone).then(pl.lit("gone")).otherwise(pl.lit("both")),
+            _unsettled=resent,
+        )
         .collect(engine="streaming")
     )
-    keys = {kind: touched.filter(pl.col("_is") == kind).select("_key").lazy() for kind in ("new", "both", "gone")}
+    keys = {kind: touched.filter(pl.col("_is") == kind).select("_key", "_unsettled").lazy() for kind in ("new", "both", "gone")}
 
     created = ready.join(keys["new"], on="_key", how="semi").with_columns(
         _changes=pl.lit(None, dtype=pl.String), **{NEW + name: pl.col(name) for name in data}
     )
     changed = {name: pl.col(name).is_not_null() & pl.col(name).ne_missing(pl.col(OLD + name)) for name in data}
-    both = ready.join(keys["both"], on="_key", how="semi").join(before.join(keys["both"], on="_key", how="semi"), on="_key")
+    both = ready.join(keys["both"], on="_key", how="semi").join(before.join(keys["both"], on="_key"), on="_key")
     if not resend:
-        both = both.filter(pl.any_horizontal(changed.values()) if changed else pl.lit(False))
+        both = both.filter(pl.any_horizontal(pl.col("_unsettled"), *changed.values()))
     updated = both.with_columns(
-        **{NEW + name: pl.col(name) if resend or whole else pl.when(changed[name]).then(pl.col(name)) for name in data},
+        **{
+            NEW + name: pl.col(name) if resend or whole else pl.when(pl.col("_unsettled") | changed[name]).then(pl.col(name))
+            for name in data
+        },
         _changes=_changes(changed),
     ).with_columns(pl.coalesce(pl.col(name), pl.col(OLD + name)).alias(name) for name in data)
-    gone = baseline.join(keys["gone"], on="_key", how="semi").join(prepared.rejected.select("_key"), on="_key", how="anti")
-    return Diff(created=created, updated=updated.drop(OLD + name for name in data), gone=gone)
+    gone = baseline.join(keys["gone"], on="_key", how="semi")
+    if unsettled is not None:
+        unknown = unsettled.join(hashes.select("_key"), on="_key", how="anti")
+        gone = pl.concat([gone, unknown], how="diagonal")
+    gone = gone.join(prepared.rejected.select("_key"), on="_key", how="anti")
+    return Diff(created=created, updated=updated.drop("_unsettled", *(OLD + name for name in data)), gone=gone)
 
 
 def _row_hash(columns: list[str]) -> pl.Expr:

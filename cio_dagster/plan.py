@@ -70,7 +70,7 @@ class Counts:
     keep: int = 0
     delete: int = 0
     known: int = 0
-    """Rows of the baseline."""
+    """Rows that are, or may be, in Customer.io: of the baseline, and unsettled ones."""
     old_events: int = 0
     """Events to be sent that are too old to set off campaigns."""
     future_events: int = 0
@@ -89,6 +89,8 @@ class Plan:
     counts: Counts
     format: int = FORMAT
     spec: dict[str, Any] = field(default_factory=dict)
+    replaces: bool = False
+    """Whether a collection is to be written even if it has no rows: it is not known to be there, or not what is in it."""
 
     def operations(self) -> pl.LazyFrame:
         """The operations, with `_position` (UInt32)."""
@@ -116,6 +118,7 @@ def make_plan(
     *,
     snapshot: pl.LazyFrame | None,
     baseline: pl.DataFrame | None,
+    unsettled: pl.LazyFrame | None = None,
     run_id: str,
     sequence: int,
     now: datetime,
@@ -129,6 +132,9 @@ def make_plan(
         What Customer.io accepted before (see `cio_dagster.state`); None before the first run.
     baseline
         Where the spec says baseline="customerio": `_key` and identifiers of all that is there now.
+    unsettled
+        `_key` and identifiers of rows that earlier plans may have changed in Customer.io or not, because no answer came: they are sent
+        whole, or removed. Of a collection, any frame says that all of it is.
     start
         Events from before this time (aware) are left out; None sends all. Events without times are left out where it is later
         than they can be known to be: on a first run.
@@ -148,15 +154,16 @@ def make_plan(
     if isinstance(spec, Event):
         planned = _event_operations(prepared, spec, compared, start)
     elif isinstance(spec, Collection):
-        planned = _collection_operations(prepared, spec, compared, full_resync)
+        planned = _collection_operations(prepared, spec, compared, unsettled, full_resync)
     else:
-        planned = _operations(prepared, spec, compared, full_resync)
+        planned = _operations(prepared, spec, compared, unsettled, full_resync)
     _write(planned, prepared, body_limit(spec, operation_bytes), folder)
 
     pl.DataFrame(schema=prepared.dtypes).write_parquet(folder / DTYPES)
 
-    counts = _count(folder, prepared, compared, spec, now)
-    plan = Plan(folder, run_id, sequence, now.isoformat(), counts, spec=spec.model_dump(mode="json"))
+    counts = _count(folder, prepared, compared, unsettled, spec, now)
+    replaces = isinstance(spec, Collection) and (compared is None or unsettled is not None)
+    plan = Plan(folder, run_id, sequence, now.isoformat(), counts, spec=spec.model_dump(mode="json"), replaces=replaces)
     (folder / STAGED).unlink()
     manifest = {key: value for key, value in asdict(plan).items() if key != "folder"}
     _write_last(folder / MANIFEST, json.dumps(manifest, indent=1))
@@ -189,8 +196,11 @@ def _with_snapshot(current: pl.LazyFrame, snapshot: pl.LazyFrame | None) -> pl.L
     return current.join(attributes, on="_key", how="left")
 
 
-def _operations(prepared: Prepared, spec: AnySpec, compared: pl.LazyFrame | None, full_resync: bool) -> list[pl.LazyFrame]:
-    found = diff(prepared, compared, resend=full_resync, whole=getattr(spec, "send", "changed") == "all")
+def _operations(
+    prepared: Prepared, spec: AnySpec, compared: pl.LazyFrame | None, unsettled: pl.LazyFrame | None, full_resync: bool
+) -> list[pl.LazyFrame]:
+    whole = getattr(spec, "send", "changed") == "all"
+    found = diff(prepared, compared, unsettled=unsettled, resend=full_resync, whole=whole)
     body = write_body(spec, prepared.data)
     planned = [
         found.created.with_columns(_operation=pl.lit("create"), _body=body),
@@ -221,12 +231,12 @@ def _event_operations(
 
 
 def _collection_operations(
-    prepared: Prepared, spec: Collection, compared: pl.LazyFrame | None, full_resync: bool
+    prepared: Prepared, spec: Collection, compared: pl.LazyFrame | None, unsettled: pl.LazyFrame | None, full_resync: bool
 ) -> list[pl.LazyFrame]:
-    """All rows, in the source's order, if any differ; else none."""
+    """All rows, in the source's order, if any differ or it is not known what is there; else none."""
     found = diff(prepared, compared)
     created, gone = pl.collect_all([found.created.select("_key"), found.gone.select("_key")], engine="streaming")
-    first = compared is None
+    first = compared is None or unsettled is not None
     if created.is_empty() and gone.is_empty() and not full_resync and not first:
         return []
     operation = pl.when(pl.col("_key").is_in(created["_key"].implode())).then(pl.lit("create")).otherwise(pl.lit("keep"))
@@ -256,7 +266,14 @@ def _write(planned: list[pl.LazyFrame], prepared: Prepared, limit: int, folder: 
     )
 
 
-def _count(folder: Path, prepared: Prepared, compared: pl.LazyFrame | None, spec: AnySpec, now: datetime) -> Counts:
+def _count(
+    folder: Path,
+    prepared: Prepared,
+    compared: pl.LazyFrame | None,
+    unsettled: pl.LazyFrame | None,
+    spec: AnySpec,
+    now: datetime,
+) -> Counts:
     operations = pl.scan_parquet(folder / OPERATIONS)
     seconds = pl.col("_timestamp").cast(pl.Int64) if "_timestamp" in prepared.data else pl.lit(None, dtype=pl.Int64)
     sent, moment = pl.col("_operation") == "send", int(now.timestamp())
@@ -268,7 +285,7 @@ def _count(folder: Path, prepared: Prepared, compared: pl.LazyFrame | None, spec
             ),
             pl.scan_parquet(folder / STAGED).select(pl.len()),
             pl.scan_parquet(folder / REJECTED).select(pl.len()),
-            (compared if compared is not None else pl.LazyFrame({"_key": []})).select(pl.len()),
+            _known(compared, unsettled).select(pl.len()),
         ],
         engine="streaming",
     )
@@ -284,6 +301,12 @@ def _count(folder: Path, prepared: Prepared, compared: pl.LazyFrame | None, spec
         future_events=ages["future"].item() or 0 if is_event else 0,
         **counted,
     )
+
+
+def _known(compared: pl.LazyFrame | None, unsettled: pl.LazyFrame | None) -> pl.LazyFrame:
+    """Keys of the rows that are, or may be, in Customer.io."""
+    keys = compared.select("_key") if compared is not None else pl.LazyFrame(schema={"_key": pl.String})
+    return keys if unsettled is None else pl.concat([keys, unsettled.select("_key")]).unique()
 
 
 def _write_last(path: Path, text: str) -> None:

@@ -35,6 +35,8 @@ class Report:
     kept: int = 0
     """Unchanged rows of a collection, accepted with those that changed."""
     refused: int = 0
+    refused_removals: int = 0
+    """Of the refused operations, those that would have removed a row, which is no row of the source."""
     pending: int = 0
     requests: int = 0
     bytes: int = 0
@@ -68,12 +70,14 @@ class Report:
                 setattr(self, names[operation], getattr(self, names[operation]) + rows)
             elif outcome in ("refused", "pending"):
                 setattr(self, outcome, getattr(self, outcome) + rows)
+                self.refused_removals += rows if (operation, outcome) == ("delete", "refused") else 0
 
     def too_many_rejected(self, threshold: Threshold) -> bool:
-        """Whether more rows were rejected than `max_rejected` allows; never, where that is None."""
+        """Whether more rows of the source were rejected than `max_rejected` allows; never, where that is None."""
         if threshold is None:
             return False
-        return self.rejected > (threshold * self.planned.source if isinstance(threshold, float) else threshold)
+        rejected = self.rejected - self.refused_removals
+        return rejected > (threshold * self.planned.source if isinstance(threshold, float) else threshold)
 
     def to_json(self) -> dict[str, Any]:
         """The report for `report.json` and for metadata."""

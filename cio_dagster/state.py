@@ -3,6 +3,7 @@
     <root>/<workspace>/<asset>/<partition>/
         state.json   format, identity of the sync, the workspace's environment id, when the first run began, the last plan's sequence
         snapshot/    Delta table: one row for each row that Customer.io accepted (for events: each row sent or left out)
+        unsettled.parquet  `_key` and identifiers of rows that a request without an answer was about (see `cio_dagster.commit`)
         outcomes/    Delta table: what became of every row of every run
         spec.json    the spec of the last plan
         dtypes.parquet  no rows: what the JSON text of the snapshot's attributes reads back to
@@ -70,8 +71,17 @@ OUTCOMES_SCHEMA = pl.Schema(
         "rows": pl.UInt32(),
     }
 )
-"""The outcomes table. `outcome` is accepted, rejected, pending, left_out or unchanged; `operation` is the plan's, `prepare` for rows
-rejected before sending, `none` for unchanged rows, which one line counts. `rows` is how many rows the line speaks for."""
+"""The outcomes table. `outcome` is accepted, rejected, pending, left_out, unchanged or stopped; `operation` is the plan's, `prepare` for
+rows rejected before sending, `none` for unchanged rows and for those of a run that a guard stopped, which one line counts. `rows` is how
+many rows the line speaks for."""
+
+UNSETTLED = "unsettled.parquet"
+
+HISTORY_HOURS = 30 * 24
+"""How long older versions of the tables can be read."""
+
+VACUUM_EVERY, COMPACT_EVERY = 10, 50
+"""Plans after which what has become older than that is removed, and after which small files of tables that are appended to are joined."""
 
 
 def state_root(state: str) -> Path:
@@ -95,6 +105,8 @@ class StateInfo:
     environment_id: int
     started_at: str
     sequence: int = 0
+    snapshot_sequence: int = 0
+    """The plan that the snapshot was last written for: an older snapshot has lost something."""
     format: int = FORMAT
 
 
@@ -197,6 +209,12 @@ class AssetState:
                 description = table.metadata().description or DESCRIPTION
                 if description != DESCRIPTION:
                     raise StateError(_other_format(path, description.rpartition(" ")[2], FORMAT))
+                written, info = table.transaction_version(APP) or 0, self.info()
+                if info is not None and written < info.snapshot_sequence:
+                    raise StateError(
+                        f"{path} is that of plan {written}, but plan {info.snapshot_sequence} was committed to it: restore the newer one, "
+                        f"or move {self.folder} away to start anew."
+                    )
                 return pl.scan_delta(table)
             except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
                 raise StateError(
@@ -248,6 +266,30 @@ class AssetState:
         info = self.info()
         return (info.sequence if info else 0) + 1
 
+    def unsettled(self) -> pl.LazyFrame | None:
+        """Rows that may be in Customer.io or not: `_key` and identifiers. None where all is known. Raises StateError where it is damaged."""
+        path = self.folder / UNSETTLED
+        if not path.exists():
+            return None
+        try:
+            return pl.read_parquet(path).lazy()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise StateError(
+                f"{path} cannot be read ({error}): restore it, or remove it. Then rows whose sending was interrupted are taken for unsent."
+            ) from error
+
+    def write_unsettled(self, rows: pl.LazyFrame | None) -> None:
+        """Replace them; None where all is known."""
+        path, partial = self.folder / UNSETTLED, self.folder / f"{UNSETTLED}.partial"
+        if rows is None:
+            path.unlink(missing_ok=True)
+            return
+        rows.collect().write_parquet(partial)
+        partial.chmod(0o600)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.rename(path)
+
     def write_snapshot(self, rows: pl.LazyFrame, plan: Plan, *, append: bool) -> None:
         """Write the snapshot of a plan, unless that was done already."""
         self._write("snapshot", rows, plan, append=append)
@@ -255,6 +297,10 @@ class AssetState:
     def write_outcomes(self, rows: pl.LazyFrame, plan: Plan) -> None:
         """Append a plan's outcomes, unless that was done already."""
         self._write("outcomes", rows, plan, append=True)
+
+    def append_outcomes(self, rows: pl.LazyFrame) -> None:
+        """Append outcomes that are of no plan to be committed."""
+        self._sink("outcomes", rows, append=True, properties=None)
 
     def close_plan(self, plan: Plan) -> None:
         """Mark a plan as committed, and remove it."""
@@ -268,8 +314,27 @@ class AssetState:
         _replace(self.folder / "spec.json", json.dumps(plan.spec, indent=1))
         info = self.info()
         assert info is not None
-        self._save(StateInfo(**asdict(info) | {"sequence": max(plan.sequence, info.sequence)}))
+        snapshot = str(self.folder / "snapshot")
+        written = DeltaTable(snapshot).transaction_version(APP) if DeltaTable.is_deltatable(snapshot) else None
+        sequences = {"sequence": max(plan.sequence, info.sequence), "snapshot_sequence": written or 0}
+        self._save(StateInfo(**asdict(info) | sequences))
         self.discard_plan()
+
+    def tend(self, sequence: int) -> None:
+        """Upkeep of the tables after a plan: now and then remove what is older than their history, and join small files.
+
+        Each is a Delta commit of its own, or none: what a crash leaves undone, a later one does.
+        """
+        for name in ("snapshot", "outcomes"):
+            path = self.folder / name
+            if not DeltaTable.is_deltatable(str(path)):
+                continue
+            table, before = DeltaTable(str(path)), set(path.rglob("*"))
+            if sequence % COMPACT_EVERY == 0:
+                table.optimize.compact()
+            if sequence % VACUUM_EVERY == 0:
+                table.vacuum(HISTORY_HOURS, dry_run=False, enforce_retention_duration=False, full=True)
+            _flush(path, before)
 
     def discard_plan(self) -> None:
         """Remove the plan under way, and that of a dry run."""
@@ -319,15 +384,19 @@ class AssetState:
         properties = CommitProperties(
             app_transactions=[Transaction(APP, plan.sequence)], custom_metadata={"run_id": plan.run_id, "made_at": plan.made_at}
         )
+        self._sink(name, rows, append=append, properties=properties)
+
+    def _sink(self, name: str, rows: pl.LazyFrame, *, append: bool, properties: CommitProperties | None) -> None:
+        path = self.folder / name
         options = {
             "schema_mode": "merge" if append else "overwrite",
             "commit_properties": properties,
             "description": DESCRIPTION,
         }
-        before = set(Path(path).rglob("*"))
-        Path(path).mkdir(exist_ok=True, mode=0o700)
-        rows.sink_delta(path, mode="append" if append else "overwrite", delta_write_options=options)
-        _flush(Path(path), before)
+        before = set(path.rglob("*"))
+        path.mkdir(exist_ok=True, mode=0o700)
+        rows.sink_delta(str(path), mode="append" if append else "overwrite", delta_write_options=options)
+        _flush(path, before)
 
 
 def outcomes(root: Path | str, *, workspace: str | None = None, asset: str | None = None) -> pl.LazyFrame:

@@ -17,7 +17,7 @@ import polars as pl
 from cio_dagster import deliver as delivery
 from cio_dagster import guards
 from cio_dagster.answers import read_outcomes
-from cio_dagster.commit import commit
+from cio_dagster.commit import commit, record_stop
 from cio_dagster.deliver import Connection, Progress
 from cio_dagster.errors import DeliveryError, GuardError, SpecError
 from cio_dagster.plan import Plan, make_plan
@@ -91,6 +91,7 @@ def sync(
         except GuardError as stopped:
             state.discard_plan()
             if not options.dry_run:
+                record_stop(state, plan, stopped)
                 raise
             report.warnings.append(f"A guard would stop this run: {stopped}")
         if options.dry_run:
@@ -98,10 +99,11 @@ def sync(
             return report
 
         with _timed(seconds, "deliver"):
-            _deliver(plan, spec, connection, report, progress)
+            begun = _deliver(plan, spec, connection, report, progress)
         refused = rejects(_refused(plan))
         with _timed(seconds, "commit"):
-            report.count(commit(state, plan, spec))
+            report.count(commit(state, plan, spec, begun=begun))
+            state.tend(plan.sequence)
         report.rejects = sorted(report.rejects + refused, key=lambda each: -int(each["rows"]))
         state.save_report(report.to_json())
         return report
@@ -134,6 +136,7 @@ def _plan(
         state.preview_folder if options.dry_run else state.plan_folder,
         snapshot=snapshot,
         baseline=_baseline(spec, state, snapshot, connection, options),
+        unsettled=state.unsettled(),
         run_id=run_id,
         sequence=state.next_sequence(),
         now=datetime.now(timezone.utc),
@@ -176,10 +179,11 @@ def event_start(spec: AnySpec, state: AssetState, info: StateInfo) -> datetime |
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
-def _deliver(plan: Plan, spec: AnySpec, connection: Connection, report: Report, progress: Progress | None) -> None:
+def _deliver(plan: Plan, spec: AnySpec, connection: Connection, report: Report, progress: Progress | None) -> int:
+    """Send a plan; return the position up to which sending came."""
     counts = plan.counts
-    if not (counts.create or counts.update or counts.send or counts.keep or counts.delete or _new_collection(plan, spec)):
-        return
+    if not (counts.create or counts.update or counts.send or counts.keep or counts.delete or plan.replaces):
+        return 0
     traffic = delivery.Traffic()
     try:
         delivery.deliver(plan, spec, connection, traffic, progress)
@@ -187,11 +191,7 @@ def _deliver(plan: Plan, spec: AnySpec, connection: Connection, report: Report, 
         report.error = error
     report.requests, report.bytes, report.retries = traffic.requests, traffic.bytes, traffic.retries
     report.throttled_seconds = traffic.throttled_seconds
-
-
-def _new_collection(plan: Plan, spec: AnySpec) -> bool:
-    """Whether an empty collection is to be made."""
-    return spec.object == "collection" and plan.sequence == 1
+    return traffic.begun
 
 
 def _refused(plan: Plan) -> pl.LazyFrame:

@@ -98,6 +98,7 @@ class _Delivery:
                     self._segment = await segment_id(self._client, self._spec)
                 if len(in_flight) >= self._client.connection.concurrency:
                     in_flight = await _settle(in_flight, asyncio.FIRST_COMPLETED)
+                self._client.traffic.begun = batch.stop
                 in_flight.add(asyncio.create_task(self._send_batch(batch)))
             await _settle(in_flight, asyncio.ALL_COMPLETED)
         finally:
@@ -149,9 +150,10 @@ class _Delivery:
     async def _send_collection(self, plan: Plan) -> None:
         rows = plan.operations().select("_body").collect()
         joined = rows["_body"].drop_nulls().str.join(",").item() or ""
+        self._client.traffic.begun = len(rows)
         answer = await replace_collection(self._client, self._spec, f"[{joined}]")  # type: ignore[arg-type]
         refused = [] if answer.ok else [_refusal(position, answer) for position in range(len(rows))]
-        if not answer.ok and answer.status not in UNACCEPTABLE:
+        if not answer.ok and (answer.status not in UNACCEPTABLE or rows.is_empty()):
             raise_for(answer, f"Replacing collection {self._spec.identity['collection']!r}")
         self._log.append(0, len(rows), refused)
         self._done.value += len(rows)

@@ -131,12 +131,14 @@ class Answer:
 
 @dataclass
 class Traffic:
-    """What was sent: requests and body bytes; retries; seconds spent waiting for the rate limits."""
+    """What was sent: requests and body bytes; retries; seconds spent waiting for the rate limits; and how far in the plan that was."""
 
     requests: int = 0
     bytes: int = 0
     retries: int = 0
     throttled_seconds: float = 0.0
+    begun: int = 0
+    """The position after the last operation that a request was begun for."""
 
 
 class _TryAgain(Exception):

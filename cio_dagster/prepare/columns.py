@@ -42,6 +42,7 @@ INTERNAL = frozenset(
         "_position",
         "_outcome",
         "_status",
+        "_unsettled",
         "_accepted_at",
     ]
 )
