@@ -47,7 +47,7 @@ def check_connection(connection: Connection) -> int:
         async with Client(connection) as client:
             return await client.environment_id()
 
-    return _run(call, lambda: None)
+    return run_async(call)
 
 
 def read_baseline(connection: Connection, spec: ManualSegment | Object) -> pl.DataFrame:
@@ -57,7 +57,7 @@ def read_baseline(connection: Connection, spec: ManualSegment | Object) -> pl.Da
         async with Client(connection) as client:
             return await (segment_members(client, spec) if isinstance(spec, ManualSegment) else objects(client, spec))
 
-    return _run(call, lambda: None)
+    return run_async(call)
 
 
 def deliver(plan: Plan, spec: AnySpec, connection: Connection, traffic: Traffic, progress: Progress | None = None) -> None:
@@ -74,7 +74,7 @@ def deliver(plan: Plan, spec: AnySpec, connection: Connection, traffic: Traffic,
                 await _Delivery(client, spec, log, done).send(plan)
 
     total = sum((plan.counts.create, plan.counts.update, plan.counts.send, plan.counts.keep, plan.counts.delete))
-    _run(call, lambda: progress(done.value, total) if progress else None)
+    run_async(call, lambda: progress(done.value, total) if progress else None)
 
 
 class _Count:
@@ -217,7 +217,7 @@ async def _settle(tasks: set[asyncio.Task[None]], when: str) -> set[asyncio.Task
     return running
 
 
-def _run(call: Callable[[], Coroutine[Any, Any, T]], tick: Callable[[], None]) -> T:
+def run_async(call: Callable[[], Coroutine[Any, Any, T]], tick: Callable[[], None] = lambda: None) -> T:
     """Run a coroutine on a thread with a loop of its own, so that it works inside a running loop too, and signals reach the caller.
 
     Every half second `tick` is called on the caller's thread. If the caller is interrupted, the coroutine is cancelled, and has ended
