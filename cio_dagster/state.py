@@ -72,8 +72,9 @@ OUTCOMES_SCHEMA = pl.Schema(
     }
 )
 """The outcomes table. `outcome` is accepted, rejected, pending, left_out, unchanged or stopped; `operation` is the plan's, `prepare` for
-rows rejected before sending, `none` for unchanged rows and for those of a run that a guard stopped, which one line counts. `rows` is how
-many rows the line speaks for."""
+rows rejected before sending, `none` for unchanged rows and for those of a run that a guard stopped, which one line counts, and `read_back`
+for what was accepted and turned out not to be in Customer.io: pending again. `rows` is how many rows the line speaks for: none there, as
+those rows were counted when they were accepted."""
 
 UNSETTLED = "unsettled.parquet"
 
@@ -301,6 +302,33 @@ class AssetState:
     def append_outcomes(self, rows: pl.LazyFrame) -> None:
         """Append outcomes that are of no plan to be committed."""
         self._sink("outcomes", rows, append=True, properties=None)
+
+    def outcomes(self) -> pl.LazyFrame:
+        """What became of every row of every run of this asset partition (schema OUTCOMES_SCHEMA)."""
+        path = self.folder / "outcomes"
+        return pl.scan_delta(str(path)) if DeltaTable.is_deltatable(str(path)) else pl.LazyFrame(schema=OUTCOMES_SCHEMA)
+
+    def put_back(self, keys: pl.Series, unsettled: pl.DataFrame | None, lines: pl.DataFrame, *, run_id: str) -> None:
+        """Take rows out of the snapshot, as they turned out not to be in Customer.io as accepted. Call it under the lock, with no plan under way.
+
+        unsettled
+            Of these and of others, `_key` and identifiers of those that may be there all the same, and are to be removed if the source
+            does not have them; None for none.
+        lines
+            The outcomes of this, which count no rows anew.
+
+        A Delta commit of its own, so the older version stays readable; of no plan, so the snapshot stays that of the last one.
+        """
+        if unsettled is not None:
+            before = self.unsettled()
+            merged = [unsettled] if before is None else [unsettled, before.collect()]
+            self.write_unsettled(pl.concat(merged, how="diagonal").unique("_key", keep="first").lazy())
+        snapshot = self.snapshot()
+        if snapshot is not None and len(keys):
+            kept = snapshot.join(pl.LazyFrame({"_key": keys}), on="_key", how="anti")
+            properties = CommitProperties(custom_metadata={"run_id": run_id, "put_back": str(len(keys))})
+            self._sink("snapshot", kept, append=False, properties=properties)
+        self.append_outcomes(lines.lazy())
 
     def close_plan(self, plan: Plan) -> None:
         """Mark a plan as committed, and remove it."""
