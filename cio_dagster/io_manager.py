@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 from pydantic import PrivateAttr
 
-from cio_dagster.errors import CredentialsRefused, GuardError, RegionMismatch, SpecError, StateError, SyncError
+from cio_dagster.errors import CredentialsRefused, GuardError, RegionMismatch, RequestRefused, SpecError, StateError, SyncError
 from cio_dagster.metadata import add_up, column_schema, report_metadata
 from cio_dagster.partitions import split
 from cio_dagster.pool import no_slots_warning, pool_slots
@@ -28,16 +28,23 @@ PARTITION_EXPR = "partition_expr"
 
 PROGRESS_SECONDS = 5.0
 
+WITHHELD = "whose text may hold values, so it is not shown (show_values=False)."
+
 
 class CustomerIOIOManager(dg.ConfigurableIOManager):
     """Writes what an asset returns to Customer.io, as the spec in the asset's definition metadata says.
 
     state
         The folder where snapshots, outcomes and plans are kept (see `cio_dagster.state`).
+    show_values
+        Whether metadata, observations, checks and logs may show what rows hold: keys, values before and after, Customer.io's words about
+        them. With False they show numbers and names, and of a key the first 12 digits of its SHA-256. The snapshot, the outcomes table and
+        `report.json` in the state folder hold values all the same; and what the asset's own function logs or raises is Dagster's to record.
     """
 
     customerio: CustomerIO
     state: str
+    show_values: bool = True
 
     _unlimited_run: str | None = PrivateAttr(default=None)
 
@@ -50,7 +57,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
                 context.step_context.add_asset_metadata(
                     report_metadata(report), asset_key=context.asset_key, partition_key=report.partition
                 )
-        context.add_output_metadata(add_up(reports) | _schema(reports, obj))
+        context.add_output_metadata(add_up(reports) | self._schema(reports, obj))
 
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
         """The snapshot: what Customer.io accepted, identifiers and attributes as columns. Of a partitioned asset, those asked for."""
@@ -99,8 +106,9 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
                     environment_id=environment_id,
                     progress=_progress(log, asset.key.to_user_string(), partition),
                 )
-                reports.append(report)
-                _log(log, report)
+                shown = report if self.show_values else report.without_values()
+                reports.append(shown)
+                _log(log, shown)
                 if report.error is not None:
                     raise report.error
                 if not report.dry_run and report.too_many_rejected(asset.spec.max_rejected):
@@ -109,14 +117,26 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
                         f"max_rejected={asset.spec.max_rejected}. What was accepted is kept; the outcomes table lists the rows."
                     )
         except SyncError as error:
-            failure = error
+            failure = error if self.show_values else _without_values(error)
+        except pl.exceptions.PolarsError as error:
+            if self.show_values:
+                raise
+            failure = SpecError(f"The frame could not be computed: {type(error).__name__}, {WITHHELD}")
         if failure is not None:
             final = isinstance(failure, (CredentialsRefused, RegionMismatch, GuardError, SpecError, StateError))
             counts = add_up(reports) if reports else {}
             if isinstance(failure, GuardError):
                 counts |= {"guard": failure.guard, "would_remove": failure.planned, "known_rows": failure.known}
-            raise dg.Failure(description=str(failure), metadata=counts, allow_retries=not final) from failure
+            raise dg.Failure(description=str(failure), metadata=counts, allow_retries=not final) from (
+                failure if self.show_values else None
+            )
         return reports
+
+    def _schema(self, reports: list[Report], obj: object) -> dict[str, Any]:
+        first = next(iter(obj.values()), None) if isinstance(obj, Mapping) else obj
+        if not isinstance(first, pl.LazyFrame) or not reports:
+            return {}
+        return {"dagster/column_schema": column_schema(first, whole=self.show_values)}
 
     def _slots(self, asset: _Asset, log: Any) -> int:
         """With how many steps this one shares the rate budget. Where nothing limits them, that is said once by each process of a run."""
@@ -184,6 +204,14 @@ def _frames(asset: _Asset, obj: Frame | Mapping[str, Frame]) -> dict[str | None,
     return dict(split(_lazy(obj, asset.key), asset.partitions, asset.partition_keys, expression).items())
 
 
+def _without_values(error: SyncError) -> SyncError:
+    """The error without Customer.io's words, which may quote what was sent."""
+    if not isinstance(error, RequestRefused):
+        return error
+    said = "Customer.io refused a request" + (f" with status {error.status}" if error.status else "")
+    return RequestRefused(f"{said}, {WITHHELD}", status=error.status)
+
+
 def _lazy(obj: object, key: dg.AssetKey) -> pl.LazyFrame:
     if isinstance(obj, pl.LazyFrame):
         return obj
@@ -196,11 +224,6 @@ def _lazy(obj: object, key: dg.AssetKey) -> pl.LazyFrame:
     raise SpecError(
         f"{key.to_user_string()} returned {type(obj).__name__}; return a Polars LazyFrame or DataFrame, or an Arrow table or reader"
     )
-
-
-def _schema(reports: list[Report], obj: object) -> dict[str, Any]:
-    first = next(iter(obj.values()), None) if isinstance(obj, Mapping) else obj
-    return {"dagster/column_schema": column_schema(first)} if isinstance(first, pl.LazyFrame) and reports else {}
 
 
 def _progress(log: Any, asset: str, partition: str | None) -> Callable[[int, int], None]:

@@ -50,9 +50,10 @@ def add_up(reports: list[Report]) -> dict[str, Any]:
     return total
 
 
-def column_schema(frame: pl.LazyFrame) -> dg.TableSchema:
-    """A frame's columns and Polars dtypes."""
-    return dg.TableSchema([dg.TableColumn(name, str(dtype)) for name, dtype in frame.collect_schema().items()])
+def column_schema(frame: pl.LazyFrame, *, whole: bool = True) -> dg.TableSchema:
+    """A frame's columns and Polars dtypes. Those of enums list their values, so without `whole` only a dtype's kind is said."""
+    kinds = {name: str(dtype if whole else dtype.base_type()) for name, dtype in frame.collect_schema().items()}
+    return dg.TableSchema([dg.TableColumn(name, kind) for name, kind in kinds.items()])
 
 
 def _table(rows: list[dict[str, Any]]) -> dg.TableMetadataValue | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -79,9 +81,27 @@ class Report:
         rejected = self.rejected - self.refused_removals
         return rejected > (threshold * self.planned.source if isinstance(threshold, float) else threshold)
 
+    def without_values(self) -> Report:
+        """The same without anything that rows hold: keys hashed, changes by name alone, and no messages, as Customer.io's quote values."""
+        return replace(
+            self,
+            rejects=[each | {"message": "", "example": hashed(each["example"])} for each in self.rejects],
+            changes=[each | {"key": hashed(each["key"]), "changes": _names(each)} for each in self.changes],
+        )
+
     def to_json(self) -> dict[str, Any]:
         """The report for `report.json` and for metadata."""
         return asdict(self) | {"error": str(self.error) if self.error else None, "rejected": self.rejected}
+
+
+def hashed(key: str | None) -> str:
+    """A key for people who must not see it: the first 12 digits of its SHA-256. Empty where there is none."""
+    return hashlib.sha256(key.encode()).hexdigest()[:12] if key else ""
+
+
+def _names(change: dict[str, Any]) -> str:
+    """The names of the attributes that an update changes."""
+    return ", ".join(json.loads(change["changes"])) if change["operation"] == "update" else ""
 
 
 def plan_report(plan: Plan, spec: AnySpec, asset: str, partition: str | None) -> Report:
