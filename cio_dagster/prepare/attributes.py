@@ -191,5 +191,9 @@ def _check_name(spec: AnySpec, name: str) -> None:
             )
     if is_internal(name):
         raise SpecError(f"attribute {name!r} has a name that snapshots use themselves; rename it with `attributes`")
+    if "\x00" in name:
+        raise SpecError(
+            f"attribute {name!r} has a NUL character in its name, which Arrow cannot hold; rename it with `attributes`"
+        )
     if is_pattern(name):
         raise SpecError(f"attribute {name!r} has a name that stands for many columns; rename it with `attributes`")

@@ -87,6 +87,7 @@ def test_topics_keep_their_dots() -> None:
         ({"*": "a"}, "stands for many columns"),
         ({"^a$": "a"}, "stands for many columns"),
         ({"^$": "a"}, "stands for many columns"),
+        ({"a\x00b": "a"}, "NUL character"),
         *(({name: "a"}, "snapshots use|Customer.io's own") for name in sorted(INTERNAL)),
         ({"_KEY": "a"}, "snapshots use"),
         ({"_source:a": "a"}, "snapshots use"),
@@ -110,7 +111,7 @@ def test_the_longest_names() -> None:
 
 NAMES = [
     "new:a", "old:a", "source:a", "_row:", "__x", "_hash", "_old_hash", "_is", "_index", "len", "literal", "element", "column_0", "^a", "a$",
-    "a b", " a ", "a\nb", "a\tb", 'a"b', "a'b", "a\\b", "a/b", "a,b;c", "{}", "{a}", "{{}}", "%s", "$1", "\x00", "é", "日本", "😀", "\u2028",
+    "a b", " a ", "a\nb", "a\tb", 'a"b', "a'b", "a\\b", "a/b", "a,b;c", "{}", "{a}", "{{}}", "%s", "$1", "\x01", "é", "日本", "😀", "\u2028",
     "reason", "field", "message", "at", "key", "operation", "null", "true", "1", "-", "name", "type", "attributes", "identifiers", "phone",
     "created_at", "unsubscribed", "index", "count", "_",
 ]  # fmt: skip

@@ -92,7 +92,13 @@ KEYS = st.sampled_from(
     ]
 )
 NAMES = st.text(min_size=1, max_size=8).filter(
-    lambda name: "." not in name and not is_internal(name) and not is_pattern(name) and name not in (*IDENTIFYING, *CONTROLS)
+    lambda name: (
+        "." not in name
+        and "\x00" not in name
+        and not is_internal(name)
+        and not is_pattern(name)
+        and name not in (*IDENTIFYING, *CONTROLS)
+    )
 )
 
 
