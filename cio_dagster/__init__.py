@@ -1,6 +1,7 @@
 """Warehouse tables as Customer.io people, devices, events, collections, segments, objects and relationships: Dagster assets."""
 
 from cio_dagster.asset import SyncConfig, customerio_asset
+from cio_dagster.checks import build_customerio_checks
 from cio_dagster.errors import (
     CredentialsRefused,
     DeliveryError,
@@ -15,6 +16,7 @@ from cio_dagster.errors import (
 )
 from cio_dagster.io_manager import CustomerIOIOManager
 from cio_dagster.partitions import partition_parameters
+from cio_dagster.readback import Look
 from cio_dagster.resource import CustomerIO
 from cio_dagster.specs import Collection, Constant, Device, Event, ManualSegment, Object, Person, Relationship
 from cio_dagster.state import outcomes
@@ -31,6 +33,7 @@ __all__ = [
     "Event",
     "GuardError",
     "LockedError",
+    "Look",
     "ManualSegment",
     "Object",
     "Person",
@@ -44,6 +47,7 @@ __all__ = [
     "Unavailable",
     "Warehouse",
     "WarehouseError",
+    "build_customerio_checks",
     "customerio_asset",
     "outcomes",
     "partition_parameters",

@@ -34,9 +34,10 @@ from cio_dagster import applied
 from cio_dagster.deliver import Client, Connection, Traffic, run_async
 from cio_dagster.deliver import reading as read
 from cio_dagster.deliver.reading import FAILURE, Reader
+from cio_dagster.errors import LockedError
 from cio_dagster.prepare.columns import INTERNAL
 from cio_dagster.specs import AnySpec, Collection, Device, Event, ManualSegment, Object, Person, Relationship
-from cio_dagster.state import AssetState
+from cio_dagster.state import AssetState, StateInfo
 
 DIFFERENCE = pl.Schema(dict.fromkeys(["_key", "what", "field", "expected", "found", "reason"], pl.String()))
 """`what` is person, device, event, row, member, object or relationship. `expected` is JSON text, as it was sent; `found` is what the App
@@ -103,6 +104,8 @@ class ReadBack:
     looked_at: dict[str, int] = field(default_factory=dict)
     requests: int = 0
     notes: list[str] = field(default_factory=list)
+    put_back: bool = True
+    """Whether what differs is pending again."""
 
     @property
     def keys(self) -> pl.Series:
@@ -177,14 +180,10 @@ def read_back(
     unnamed = failures.filter(pl.col("object_id").is_null()).height if isinstance(spec, Object) else 0
     if unnamed:
         notes.append(f"Customer.io logged {unnamed:,} failed changes of objects without saying of which.")
-    if not differences.is_empty():
-        with state.lock(run_id):
-            current = state.info()
-            if state.plan() is not None or current is None or current.sequence != info.sequence:
-                notes.append("Nothing was put back, as another run has written meanwhile.")
-            else:
-                _put_back(spec, state, differences, run_id)
-    return ReadBack(differences, looked_at, requests + made, notes)
+    kept_out = None if differences.is_empty() else _put_back(spec, state, info, differences, run_id)
+    if kept_out:
+        notes.append(f"Nothing was put back: {kept_out}")
+    return ReadBack(differences, looked_at, requests + made, notes, put_back=kept_out is None)
 
 
 @dataclass(frozen=True)
@@ -424,7 +423,20 @@ def _with_failures(differences: pl.DataFrame, believed: _Believed, spec: AnySpec
     return pl.concat([named, unseen], how="diagonal").select(DIFFERENCE.names())
 
 
-def _put_back(spec: AnySpec, state: AssetState, differences: pl.DataFrame, run_id: str) -> None:
+def _put_back(spec: AnySpec, state: AssetState, info: StateInfo, differences: pl.DataFrame, run_id: str) -> str | None:
+    """Make what differs pending again. Where that is not possible, say why: another run writes, or has written since it was read."""
+    try:
+        with state.lock(run_id):
+            current = state.info()
+            if state.plan() is not None or current is None or current.sequence != info.sequence:
+                return "another run has written meanwhile."
+            _make_pending(spec, state, differences, run_id)
+    except LockedError as error:
+        return str(error)
+    return None
+
+
+def _make_pending(spec: AnySpec, state: AssetState, differences: pl.DataFrame, run_id: str) -> None:
     keys = differences.select("_key").unique(maintain_order=True)
     # A mirror must not lose sight of what may be there: it is removed if the source no longer has it.
     unsettled = _identified(spec, keys) if spec.removes else None

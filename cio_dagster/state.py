@@ -30,7 +30,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import filelock
 import polars as pl
@@ -52,6 +52,9 @@ APP = "cio_dagster"
 
 DESCRIPTION = f"cio_dagster format {FORMAT}"
 """The tables' description in their Delta metadata."""
+
+FORGOTTEN = ".forgotten"
+"""The folder under a state root where `cio-state` moves what is to be forgotten."""
 
 LONGEST_NAME = 200
 """Bytes; file systems take 255, and `partition=` stands before some."""
@@ -427,11 +430,33 @@ class AssetState:
         _flush(path, before)
 
 
+def all_states(root: Path) -> list[AssetState]:
+    """Every asset partition that has a folder under a state root. (One with a name too long for its folder is known once a run committed.)"""
+    found = []
+    for folder in sorted(root.glob("[!.]*/*/*")):
+        workspace, asset, last = folder.relative_to(root).parts
+        partition = None if last == "whole" else _unquoted(last.removeprefix("partition="))
+        state = AssetState(root, _unquoted(workspace), _unquoted(asset), partition)
+        report = folder / "report.json"
+        if state.folder != folder and report.exists():
+            names = json.loads(report.read_text())
+            state = AssetState(root, _unquoted(workspace), names["asset"], names["partition"])
+        if state.folder == folder and folder.is_dir():
+            found.append(state)
+    return found
+
+
 def outcomes(root: Path | str, *, workspace: str | None = None, asset: str | None = None) -> pl.LazyFrame:
     """The outcomes of all asset partitions under a state root, of one workspace or one asset if named (schema OUTCOMES_SCHEMA)."""
     pattern = f"{_quoted(workspace) if workspace else '*'}/{_quoted(asset) if asset else '*'}/*/outcomes"
     tables = [pl.scan_delta(str(path)) for path in sorted(Path(root).glob(pattern))]
     return pl.concat(tables) if tables else pl.LazyFrame(schema=OUTCOMES_SCHEMA)
+
+
+def last_reports(root: Path, workspace: str, asset: str) -> list[dict[str, Any]]:
+    """The reports of the last run of each partition of an asset, as JSON."""
+    folder = AssetState(root, workspace, asset).folder.parent
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("*/report.json"))]
 
 
 def _sent(column: str, own: dict[str, str]) -> bool:
@@ -449,6 +474,11 @@ def _quoted(name: str) -> str:
     if not quoted:
         return "~"
     return quoted if quoted.strip(".") else quoted.replace(".", "~2E")
+
+
+def _unquoted(folder: str) -> str:
+    """The name that `_quoted` made a folder's of."""
+    return "" if folder == "~" else unquote(folder.replace("~", "%"))
 
 
 def _replace(path: Path, text: str) -> None:
