@@ -14,6 +14,7 @@
 | Binary | string, base64 |
 | List, Array | array, by the rule of what is inside |
 | Struct | object, by the rules of its fields, nulls kept |
+| Map | object, by the rule of its values, nulls kept; keys by the rule of keys, as strings, dates always as ISO 8601 |
 | Null | null |
 
 Any other dtype (Object) cannot be sent.
@@ -23,7 +24,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
@@ -61,6 +62,8 @@ def json_text(value: pl.Expr, dtype: pl.DataType, dates: DateRule) -> pl.Expr:
         return _array(value.arr.to_list(), dtype.inner, dates)
     if isinstance(dtype, pl.Struct):
         return _object(value, dtype, dates)
+    if isinstance(dtype, pl.Map):
+        return _map(value, dtype, dates)
     if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum)):
         return quoted(value.cast(pl.String))
     if isinstance(dtype, pl.Binary):
@@ -109,6 +112,8 @@ def unsendable(value: pl.Expr, dtype: pl.DataType, dates: DateRule) -> dict[str,
             for problem, test in inner.items():
                 found[problem] = found[problem] | test if problem in found else test
         return {problem: test.fill_null(False) for problem, test in found.items()}
+    if isinstance(dtype, pl.Map):
+        return _any_inside(value.map.entries(), pl.Struct({"key": dtype.key, "value": dtype.value}), dates)
     if dtype.is_float():
         return {"not_a_number": (~value.is_finite()).fill_null(False)}
     if isinstance(dtype, (pl.Date, pl.Datetime)):
@@ -123,11 +128,13 @@ def unsendable(value: pl.Expr, dtype: pl.DataType, dates: DateRule) -> dict[str,
 def json_dtype(dtype: pl.DataType, dates: DateRule) -> pl.DataType:
     """The dtype that JSON text of this dtype reads back to: dates become Int64 or String, as they were sent.
 
-    Structs without fields become strings, as Parquet has no such type.
+    Structs without fields and maps have no such dtype, so these, and what holds them, stay JSON text.
     """
+    if _stays_text(dtype):
+        return pl.String()
     if isinstance(dtype, (pl.List, pl.Array)):
         return pl.List(json_dtype(_instance(dtype.inner), dates))
-    if isinstance(dtype, pl.Struct) and dtype.fields:
+    if isinstance(dtype, pl.Struct):
         return pl.Struct({part.name: json_dtype(_instance(part.dtype), dates) for part in dtype.fields})
     if isinstance(dtype, (pl.Date, pl.Datetime)):
         return pl.String() if dates.iso else pl.Int64()
@@ -182,6 +189,23 @@ def _object(value: pl.Expr, dtype: pl.Struct, dates: DateRule) -> pl.Expr:
         for part in dtype.fields
     ]
     return pl.when(value.is_not_null()).then(joined_object(members))
+
+
+def _map(value: pl.Expr, dtype: pl.Map, dates: DateRule) -> pl.Expr:
+    # Whole seconds could make two keys one.
+    key = json_text(pl.element().struct.field("key"), _instance(dtype.key), replace(dates, iso=True))
+    key = pl.when(key.str.starts_with('"')).then(key).otherwise(quoted(key))
+    text = json_text(pl.element().struct.field("value"), _instance(dtype.value), dates).fill_null("null")
+    members = value.map.entries().list.eval(key + pl.lit(":") + text).list.join(",")
+    return pl.lit("{") + members + pl.lit("}")
+
+
+def _stays_text(dtype: object) -> bool:
+    if isinstance(dtype, (pl.List, pl.Array)):
+        return _stays_text(dtype.inner)
+    if isinstance(dtype, pl.Struct):
+        return not dtype.fields or any(_stays_text(part.dtype) for part in dtype.fields)
+    return isinstance(dtype, pl.Map)
 
 
 def _member(value: pl.Expr, dtype: pl.Struct, name: str) -> pl.Expr:
