@@ -394,7 +394,7 @@ class AssetState:
         _replace(self.folder / "report.json", json.dumps(report, indent=1, default=str))
 
     def _make_folder(self) -> None:
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
             folder.mkdir(exist_ok=True, mode=0o700)
 

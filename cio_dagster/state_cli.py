@@ -469,8 +469,10 @@ def _holder(state: AssetState) -> str:
 def _aside(state: AssetState, name: str) -> Path:
     """A new place for what is taken out of a state."""
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
-    folder = state.root / FORGOTTEN / stamp / state.folder.parent.relative_to(state.root)
-    folder.mkdir(parents=True, mode=0o700)
+    folder = state.root
+    for part in (FORGOTTEN, stamp, *state.folder.parent.relative_to(state.root).parts):
+        folder /= part
+        folder.mkdir(exist_ok=True, mode=0o700)
     return folder / name
 
 
