@@ -161,7 +161,8 @@ def make_plan(
 
     pl.DataFrame(schema=prepared.dtypes).write_parquet(folder / DTYPES)
 
-    counts = _count(folder, prepared, compared, unsettled, spec, now)
+    # The rows of a collection are as a whole what is not known, if that is so.
+    counts = _count(folder, prepared, compared, None if isinstance(spec, Collection) else unsettled, spec, now)
     replaces = isinstance(spec, Collection) and (compared is None or unsettled is not None)
     plan = Plan(folder, run_id, sequence, now.isoformat(), counts, spec=spec.model_dump(mode="json"), replaces=replaces)
     (folder / STAGED).unlink()

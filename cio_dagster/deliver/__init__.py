@@ -18,7 +18,7 @@ from cio_dagster.answers import AnswerLog, Refusal
 from cio_dagster.deliver.client import Answer, Client, Connection, Traffic, raise_for
 from cio_dagster.deliver.packing import Batch, pack
 from cio_dagster.deliver.targets import objects, replace_collection, segment_id, segment_members
-from cio_dagster.errors import RequestRefused
+from cio_dagster.errors import CredentialsRefused, DeliveryError, RequestRefused
 from cio_dagster.limits import SEGMENT_IDS_PER_REQUEST
 from cio_dagster.plan import OPERATIONS, Plan
 from cio_dagster.specs import AnySpec, Collection, Event, ManualSegment, Object
@@ -35,6 +35,9 @@ UNACCEPTABLE = (400, 413, 422)
 
 HOPELESS = 1_000
 """So many operations, each refused in a request of its own, and none accepted: the plan as a whole is wrong, and no more is sent."""
+
+LAST_ANSWERS = 5.0
+"""Seconds. When a request ends the run, others that are under way are given so long to be answered, so that what they did is known."""
 
 Progress = Callable[[int, int], None]
 """Called with the operations answered so far and their whole number, on the caller's thread."""
@@ -93,18 +96,27 @@ class _Delivery:
             return
         in_flight: set[asyncio.Task[None]] = set()
         try:
-            for batch in self._batches(plan):
-                if isinstance(self._spec, ManualSegment) and self._segment is None:
-                    self._segment = await segment_id(self._client, self._spec)
-                if len(in_flight) >= self._client.connection.concurrency:
-                    in_flight = await _settle(in_flight, asyncio.FIRST_COMPLETED)
-                self._client.traffic.begun = batch.stop
-                in_flight.add(asyncio.create_task(self._send_batch(batch)))
-            await _settle(in_flight, asyncio.ALL_COMPLETED)
+            await self._send_batches(plan, in_flight)
+        except CredentialsRefused:
+            raise
+        except DeliveryError:
+            if talking := in_flight & self._client.stop():
+                await asyncio.wait(talking, timeout=LAST_ANSWERS)
+            raise
         finally:
             for task in in_flight:
                 task.cancel()
             await asyncio.gather(*in_flight, return_exceptions=True)
+
+    async def _send_batches(self, plan: Plan, in_flight: set[asyncio.Task[None]]) -> None:
+        for batch in self._batches(plan):
+            if isinstance(self._spec, ManualSegment) and self._segment is None:
+                self._segment = await segment_id(self._client, self._spec)
+            if len(in_flight) >= self._client.connection.concurrency:
+                await _settle(in_flight, asyncio.FIRST_COMPLETED)
+            self._client.traffic.begun = batch.stop
+            in_flight.add(asyncio.create_task(self._send_batch(batch)))
+        await _settle(in_flight, asyncio.ALL_COMPLETED)
 
     def _batches(self, plan: Plan) -> Iterator[Batch]:
         limits, spec = self._client.connection, self._spec
@@ -206,15 +218,15 @@ def _from_error(position: int, error: dict[str, Any]) -> Refusal:
     return Refusal(position, str(error.get("reason") or "refused"), str(error.get("field") or ""), str(message))
 
 
-async def _settle(tasks: set[asyncio.Task[None]], when: str) -> set[asyncio.Task[None]]:
-    """Wait for tasks, raise what they raised, and return those still running."""
+async def _settle(tasks: set[asyncio.Task[None]], when: str) -> None:
+    """Wait for tasks, take out those that are done, and raise what they raised."""
     if not tasks:
-        return tasks
+        return
     first = asyncio.FIRST_EXCEPTION if when == asyncio.ALL_COMPLETED else when
-    done, running = await asyncio.wait(tasks, return_when=first)
+    done, _ = await asyncio.wait(tasks, return_when=first)
     for task in done:
         task.result()
-    return running
+    tasks -= done
 
 
 def run_async(call: Callable[[], Coroutine[Any, Any, T]], tick: Callable[[], None] = lambda: None) -> T:

@@ -12,7 +12,7 @@ import email.utils
 import json
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, ClassVar, Literal, TypeAlias
@@ -36,6 +36,9 @@ LONGEST_WAIT = 300.0
 AT_ONCE = 0.001
 """Seconds; no pause worth the name."""
 
+FIRST_BACKOFF = 0.25
+"""Seconds; each further pause is twice the one before, and the client's `longest_backoff` at most."""
+
 
 @dataclass(frozen=True)
 class Connection:
@@ -43,6 +46,10 @@ class Connection:
 
     Rates are a second's; `burst` is how many requests may go at once after a pause. `records_per_second` also limits rows, for
     workspaces whose campaigns cannot take a flood. `timeout` and `longest_backoff` are seconds; `attempts` counts the first.
+
+    A run that gets no usable answer any more ends within 2 x attempts x (timeout + 2 x pause) seconds, whatever `concurrency` is, where
+    pause is the longer of `longest_backoff` and of the Retry-After that Customer.io asks for (LONGEST_WAIT at most): a request has so
+    many attempts before and after tries are made one at a time, each with a pause of its own and one of the API's (see `_Breaker`).
     """
 
     site_id: str
@@ -98,6 +105,48 @@ class _Limit:
         await self._bucket.acquire(units)
         begins = max(self._empty_at.get(self._name, 0.0), time.monotonic())
         self._empty_at[self._name] = begins + units / self._rate
+
+
+class _Breaker:
+    """Keeps many workers from driving an API that fails, and ends what is hopeless.
+
+    As many failed tries in a row as there are workers, with no answer between, and they try one at a time, with growing pauses. As many
+    of those in a row as a request has attempts, and nothing is tried any more. Any answer makes all of it forgotten.
+    """
+
+    def __init__(self, at: Connection) -> None:
+        self._workers, self._attempts, self._longest = at.concurrency, at.attempts, at.longest_backoff
+        self._failed = self._failed_alone = 0
+        self._one = asyncio.Lock()
+
+    async def call(self, once: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Try once, when it is this worker's turn. Raises Unavailable where it is hopeless."""
+        if self._failed >= self._workers:
+            async with self._one:
+                if self._failed >= self._workers:
+                    return await self._alone(once)
+        return await self._counted(once)
+
+    async def _alone(self, once: Callable[[], Awaitable[Answer]]) -> Answer:
+        if self._failed_alone >= self._attempts:
+            raise Unavailable(
+                f"No usable answer came to {self._failed:,} tries in a row, the last {self._failed_alone} of them one at a time: given up."
+            )
+        await asyncio.sleep(min(FIRST_BACKOFF * 2**self._failed_alone, self._longest))
+        try:
+            return await self._counted(once)
+        except _TryAgain:
+            self._failed_alone += 1
+            raise
+
+    async def _counted(self, once: Callable[[], Awaitable[Answer]]) -> Answer:
+        try:
+            answer = await once()
+        except _TryAgain:
+            self._failed += 1
+            raise
+        self._failed = self._failed_alone = 0
+        return answer
 
 
 @dataclass(frozen=True)
@@ -171,7 +220,15 @@ class Client:
             if limit is not None:
                 await limit.resume()
         self._held_until = {"track": 0.0, "app": 0.0}
+        self._breakers = {"track": _Breaker(at), "app": _Breaker(at)}
+        self._talking: set[asyncio.Task[Any] | None] = set()
+        self._stopping = False
         return self
+
+    def stop(self) -> set[asyncio.Task[Any] | None]:
+        """Send nothing more. Returns the tasks whose requests are waiting for their answers."""
+        self._stopping = True
+        return set(self._talking)
 
     async def __aexit__(self, *_: tuple[type[BaseException], BaseException, TracebackType] | None) -> None:
         await self._session.close()
@@ -232,7 +289,12 @@ class Client:
         at = self.connection
         return aiter(
             stamina.retry_context(
-                on=on, attempts=at.attempts, timeout=None, wait_initial=0.25, wait_max=at.longest_backoff, wait_jitter=1.0
+                on=on,
+                attempts=at.attempts,
+                timeout=None,
+                wait_initial=FIRST_BACKOFF,
+                wait_max=at.longest_backoff,
+                wait_jitter=1.0,
             )
         )
 
@@ -249,18 +311,22 @@ class Client:
         repeatable: bool = True,
     ) -> Answer:
         def again(error: Exception) -> bool | float:
+            if not isinstance(error, _TryAgain) or self._stopping:
+                return False
             # A 429 was turned away unread, so even what must not be done twice may be sent again.
-            safe = isinstance(error, _TryAgain) and (repeatable or error.status == 429)
-            return (error.after or True) if safe and isinstance(error, _TryAgain) else False
+            return (error.after or True) if repeatable or error.status == 429 else False
+
+        async def once() -> Answer:
+            await self._wait(api, rows)
+            return await self._once(api, method, url, headers, body, params)
 
         try:
             async for attempt in self.attempts(again):
                 with attempt:
                     self.traffic.retries += attempt.num > 1
-                    await self._wait(api, rows)
-                    return await self._once(api, method, url, headers, body, params)
+                    return await self._breakers[api].call(once)
         except _TryAgain as error:
-            tries = f"{self.connection.attempts} times" if again(error) else "once, because repeating it is not safe"
+            tries = f"{attempt.num} times" if repeatable or error.status == 429 else "once, because repeating it is not safe"
             message = f"{method} {_public(url)} got no usable answer ({error}); it was tried {tries}."
             raise Unavailable(message, status=error.status) from None
         raise AssertionError("the retry loop ends by returning or raising")
@@ -281,8 +347,11 @@ class Client:
     async def _once(
         self, api: str, method: str, url: str, headers: dict[str, str], body: bytes | None, params: dict[str, str] | None
     ) -> Answer:
+        if self._stopping:
+            raise Unavailable(f"{method} {_public(url)} was not sent: another request ended the run.")
         self.traffic.requests += 1
         self.traffic.bytes += len(body or b"")
+        self._talking.add(asyncio.current_task())
         try:
             async with self._session.request(
                 method, url, data=body, headers=headers, params=params, allow_redirects=False
@@ -301,6 +370,8 @@ class Client:
             raise RequestRefused(f"{_public(url)} is no address that can be called (keys do not go in it).") from None
         except (aiohttp.ClientError, OSError) as error:
             raise _TryAgain(f"{type(error).__name__}: {error}") from None
+        finally:
+            self._talking.discard(asyncio.current_task())
         return self._judge(api, url, status, text, after, location)
 
     def _judge(self, api: str, url: str, status: int, text: str, after: str | None, location: str) -> Answer:
