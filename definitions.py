@@ -23,6 +23,7 @@ from cio_dagster import (
     Person,
     Relationship,
     Warehouse,
+    build_customerio_checks,
     customerio_asset,
     partition_parameters,
 )
@@ -119,6 +120,9 @@ def account_members(warehouse: Warehouse) -> pl.LazyFrame:
 
 SYNCS = [people, devices, orders, plans, vip_customers, accounts, account_members]
 
+# After each run, what Customer.io holds is read back and compared.
+CHECKS = build_customerio_checks(SYNCS)
+
 # Where it all ends up, so that the lineage reads table -> asset -> Customer.io.
 workspace = dg.AssetSpec("customerio_workspace", group_name="customerio", deps=SYNCS, kinds={"customerio"})
 
@@ -161,6 +165,7 @@ customerio = CustomerIO(
 
 defs = dg.Definitions(
     assets=[*tables, *SYNCS, workspace],
+    asset_checks=CHECKS,
     jobs=[everything_but_orders, one_day_of_orders],
     schedules=[every_hour, every_night],
     sensors=[warehouse_changes],

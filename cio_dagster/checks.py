@@ -3,8 +3,7 @@
 A step of its own, so that a run is not held up by what Customer.io takes its time over, and so that it can be run alone, at any time after.
 """
 
-from __future__ import annotations
-
+# No postponed annotations here: Dagster looks at that of `context` itself.
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone

@@ -67,7 +67,7 @@ class Look:
 
     sample
         The most rows of one partition, written by the run, and as many removed, that are read back. People and devices take a
-        hundredth of a request each; objects and relationships a whole one, so of those at most half of `max_requests`. Of an `update_only`
+        hundredth of a request each; objects and relationships a whole one, so of those at most a quarter of `max_requests`. Of an `update_only`
         sync as many as the budget allows, as only reading tells whether a person exists.
     max_requests
         The most App API requests in all.
@@ -236,7 +236,7 @@ def _believed(
 
 def _sample_size(spec: AnySpec, look: Look) -> int:
     if isinstance(spec, (Object, Relationship)):
-        return min(look.sample, look.max_requests // 2)
+        return min(look.sample, look.max_requests // 4)
     if isinstance(spec, Person) and spec.behavior == "update_only":
         return max(look.sample, look.max_requests // 2 * read.PEOPLE_A_CALL)
     return look.sample

@@ -69,7 +69,7 @@ def main() -> int:
 
 def _sync(console: Console, title: str, days: list[str], instance: dg.DagsterInstance) -> list[dict[str, Any]]:
     """Materialize every sync, and print a table; returns the reports, one for each asset (partitions added up)."""
-    from definitions import SYNCS, defs, orders
+    from definitions import CHECKS, SYNCS, defs, orders
 
     table = Table("asset", *COLUMNS, title=title, title_justify="left")
     reports = []
@@ -78,7 +78,7 @@ def _sync(console: Console, title: str, days: list[str], instance: dg.DagsterIns
         with console.status(f"{title}: {name}"):
             span = {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[-1]}
             result = dg.materialize(
-                [asset],
+                [asset, *(check for check in CHECKS if asset.key in {each.asset_key for each in check.check_keys})],
                 instance=instance,
                 resources=defs.resources,
                 tags=span if asset is orders else None,
@@ -92,12 +92,18 @@ def _sync(console: Console, title: str, days: list[str], instance: dg.DagsterIns
         reports.append(report)
         table.add_row(name, *(_shown(report[column]) for column in COLUMNS))
     console.print(table)
+    rows, differ = (sum(report[name] for report in reports) for name in ("read_back", "differ"))
+    console.print(f"Read back from Customer.io: {rows:,} rows, of which {differ:,} differ from what was accepted.\n")
     return reports
 
 
 def _report(asset: str, result: dg.ExecuteInProcessResult) -> dict[str, Any]:
     """The numbers of a run, partitions added up, and its rejected rows by reason."""
-    report: dict[str, Any] = dict.fromkeys(COLUMNS, 0) | {"asset": asset, "reasons": {}, "examples": []}
+    report: dict[str, Any] = dict.fromkeys((*COLUMNS, "read_back", "differ"), 0) | {
+        "asset": asset,
+        "reasons": {},
+        "examples": [],
+    }
     for event in result.asset_materializations_for_node(asset):
         values: dict[str, float] = {
             name: value.value for name, value in event.metadata.items() if isinstance(value.value, (int, float))
@@ -110,6 +116,11 @@ def _report(asset: str, result: dg.ExecuteInProcessResult) -> dict[str, Any]:
             reason, rows = str(record.data["reason"]), int(str(record.data["rows"]))
             report["reasons"][reason] = report["reasons"].get(reason, 0) + rows
             report["examples"].append(record.data)
+    for check in result.get_asset_check_evaluations():
+        if check.check_name == "applied_in_customerio":
+            report["read_back"] += int(str(check.metadata["looked_at_rows"].value)) if "looked_at_rows" in check.metadata else 0
+            report["differ"] += int(str(check.metadata["differences"].value)) if "differences" in check.metadata else 0
+            report["not_applied"] = None if check.passed else check.description
     return report
 
 
@@ -123,6 +134,8 @@ def _check(reports: list[dict[str, Any]], sandbox: RunningSandbox, *, orders: bo
             problems.append(f"{asset}: {report['pending']} rows are pending.")
         if (asset != "orders" or orders) and report["reasons"] != dirty[asset]:
             problems.append(f"{asset}: rejected {report['reasons']}, but {dirty[asset]} are wrong on purpose.")
+        if report.get("not_applied"):
+            problems.append(f"{asset}: {report['not_applied']}")
         held = _held(asset, sandbox)
         if held is not None and held != report["source"] - report["rejected"]:
             problems.append(
