@@ -311,12 +311,16 @@ def _known(compared: pl.LazyFrame | None, unsettled: pl.LazyFrame | None) -> pl.
 
 
 def _write_last(path: Path, text: str) -> None:
-    """Write a file so that after a crash it is there whole or not at all, and what was written before it is on disk too."""
+    """Write a file so that after a crash it is there whole or not at all, and what was written before it is on disk too.
+
+    All of them become their owner's alone.
+    """
     for each in path.parent.iterdir():
+        each.chmod(0o600)
         with each.open("rb") as file:
             os.fsync(file.fileno())
     partial = path.with_suffix(".partial")
-    with partial.open("w") as file:
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
