@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import dagster as dg
-from pydantic import Field, PrivateAttr, SecretStr
+from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from cio_dagster.deliver import Connection, check_connection
 from cio_dagster.limits import BATCH_BYTES, OPERATION_BYTES
@@ -17,10 +17,14 @@ class CustomerIO(dg.ConfigurableResource):  # type: ignore[type-arg]
     Rates are a second's; times are seconds; sizes are bytes.
     """
 
+    model_config = ConfigDict(hide_input_in_errors=True)
+
     site_id: str = Field(description="The workspace's Site ID (Basic user of the Track API).")
-    track_api_key: str = Field(description="The Track API key (Basic password). Give it as EnvVar.")
+    track_api_key: str = Field(repr=False, description="The Track API key (Basic password). Give it as EnvVar.")
     app_api_key: str = Field(
-        default="", description="An App API key, for collections, segments by name, and baselines. Give it as EnvVar."
+        default="",
+        repr=False,
+        description="An App API key, for collections, segments by name, and baselines. Give it as EnvVar.",
     )
     region: str = Field(default="us", description="us or eu; checked with the credentials, once a run.", pattern="^(us|eu)$")
     workspace: str = Field(
