@@ -159,7 +159,7 @@ def test_the_types_of_dtypes_are_those_that_parquet_has(tmp_path: Path) -> None:
     plan = plan_of(empty, Person(), tmp_path)
     assert pl.read_parquet_schema(plan.folder / DTYPES) == {
         "s": pl.String,
-        "l": pl.List(pl.String),
+        "l": pl.String,
         "n": pl.String,
         "i": pl.UInt128,
         "e": pl.String,
