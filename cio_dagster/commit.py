@@ -28,7 +28,8 @@ def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = 
     """
     operations = plan.operations()
     count = operations.select(pl.len()).collect().item()
-    answered = read_outcomes(plan.answers_path, count)
+    # An attribute may be named `reason` or `message`, but none begins with an underscore as these do then.
+    answered = read_outcomes(plan.answers_path, count).rename(lambda name: "_" + name.removeprefix("_"))
     done = pl.concat([operations, answered.lazy()], how="horizontal")
     left_out = pl.col("_operation") == "left_out"
     done = done.with_columns(_outcome=pl.when(left_out).then(pl.lit("left_out")).otherwise("_outcome"))
@@ -88,9 +89,9 @@ def _snapshot(state: AssetState, plan: Plan, spec: AnySpec, done: pl.LazyFrame, 
     """What Customer.io holds now (of a ledger: what is new in it); None where nothing changed."""
     taken = done.filter(pl.col("_outcome").is_in(["accepted", "left_out"]))
     written = taken.filter(pl.col("_operation") != "delete").with_columns(
-        _accepted_at=pl.col("at").fill_null(now), **({"_status": pl.col("_outcome")} if isinstance(spec, Event) else {})
+        _accepted_at=pl.col("_at").fill_null(now), **({"_status": pl.col("_outcome")} if isinstance(spec, Event) else {})
     )
-    written = written.drop(*PLAN_COLUMNS, "_outcome", "reason", "field", "message", "at")
+    written = written.drop(*PLAN_COLUMNS, "_outcome", "_reason", "_field", "_message", "_at")
     before = state.snapshot()
     baseline = plan.baseline() if plan.baseline() is not None else before
     nothing = taken.select(pl.len()).collect(engine="streaming").item() == 0
@@ -114,10 +115,10 @@ def _outcomes(state: AssetState, plan: Plan, done: pl.LazyFrame, now: datetime) 
         key=pl.col("_key"),
         operation=pl.col("_operation"),
         outcome=pl.col("_outcome").replace({"refused": "rejected"}),
-        reason=pl.col("reason"),
-        field=pl.col("field"),
-        message=pl.col("message"),
-        time=pl.col("at").fill_null(now),
+        reason=pl.col("_reason"),
+        field=pl.col("_field"),
+        message=pl.col("_message"),
+        time=pl.col("_at").fill_null(now),
         rows=pl.lit(1, dtype=pl.UInt32),
     )
     rejected = plan.rejected().select(
