@@ -28,7 +28,12 @@ class SyncConfig(dg.Config):
     reconcile: bool = Field(
         default=False, description="Segments and objects: read all of them from Customer.io first, and repair what differs."
     )
-    allow_deletes: bool = Field(default=False, description="Lift the guards on removals and on an empty source, for this run.")
+    allow_deletes: bool = Field(
+        default=False, description="Lift the guards on removals and on an empty or shrunken source, for this run."
+    )
+    allow_changes: bool = Field(
+        default=False, description="Lift the guards on many new people and many changed rows, for this run."
+    )
 
 
 def customerio_asset(

@@ -17,6 +17,9 @@ Each carries fields beside its text. None ever holds a credential.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Literal
+
 
 class SyncError(Exception):
     """Base of all errors of this package."""
@@ -29,14 +32,28 @@ class SpecError(SyncError):
 class GuardError(SyncError):
     """A guard stopped the plan before anything was sent.
 
-    `guard` is its name, `planned` the rows that would be removed, `known` the rows in the snapshot.
+    `guard` is its name; `planned` the rows that the plan would (`would`) remove, create, change or send, and `known` the rows in the snapshot;
+    `option` the run option that lifts the guard, if one does; `attributes` those that changed most, and in how many rows.
     """
 
-    def __init__(self, message: str, *, guard: str, planned: int, known: int) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        guard: str,
+        would: Literal["remove", "create", "change", "send"],
+        planned: int,
+        known: int,
+        option: str | None = None,
+        attributes: Mapping[str, int] | None = None,
+    ) -> None:
         super().__init__(message)
         self.guard = guard
+        self.would = would
         self.planned = planned
         self.known = known
+        self.option = option
+        self.attributes = dict(attributes or {})
 
 
 class StateError(SyncError):

@@ -1,66 +1,206 @@
-"""Guards: judge a plan before anything is sent, and stop it if it would do more harm than allowed."""
+"""Guards: judge a plan before anything is sent, and stop it if it would do more harm than allowed.
+
+| guard | stops | unless | lifted for a run by |
+|---|---|---|---|
+| `empty_source` | a mirror or collection whose source is empty, or of which all rows are rejected | nothing was there before | `allow_deletes` |
+| `max_delete` | a mirror that would remove more rows than `max_delete`, a collection that would lose so many | | `allow_deletes` |
+| `max_new_people` | people of whom more than `max_new_people` are new | the limit is a share, and it is the first run | `allow_changes` |
+| `max_changed` | people, devices, objects and relationships of which more than `max_changed` have changed | | `allow_changes` |
+| `collection_size` | a collection larger than Customer.io takes | | nothing |
+
+What harms less is a warning: a source that shrank though nothing is removed for it, and, without `max_changed`, a change of most rows.
+A guard sees one asset partition: of a run over several, those before the one that it stops are written.
+"""
 
 from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
 
 import polars as pl
 
 from cio_dagster.errors import GuardError
 from cio_dagster.limits import COLLECTION_BYTES
-from cio_dagster.plan import Plan
-from cio_dagster.specs import AnySpec, Collection, Event, Threshold
+from cio_dagster.plan import DTYPES, Plan
+from cio_dagster.specs import AnySpec, Collection, Device, Event, Object, Person, Relationship, Threshold
 
-DEFAULT_SHARE = 0.2
-DEFAULT_ROWS = 10
+DELETED_SHARE, DELETED_ROWS = 0.2, 10
 """Where a spec has no max_delete, a removal of more than this share and more than this many rows is stopped."""
 
-ALLOW = (
-    "If that is meant, run it once with the option `allow_deletes: true` (in the launchpad, under ops > this asset > config)."
-)
+CHANGED_SHARE, CHANGED_ROWS = 0.5, 1_000
+"""Where a spec has no max_changed, a change of more than this share and more than this many rows is warned about."""
+
+SHRUNK_SHARE, SHRUNK_ROWS = 0.5, 10
+"""A source that lost more than this share and more than this many rows since the last run is warned about, where it removes nothing."""
+
+MOST_CHANGED = 5
+"""Attributes that are named with the rows in which they changed."""
 
 
-def check(plan: Plan, spec: AnySpec, *, allow_deletes: bool) -> None:
-    """Raise GuardError if the plan must not be sent. `allow_deletes` lifts the guards on removals, not those on limits."""
-    counts = plan.counts
-    if spec.removes and not allow_deletes:
-        if counts.known and counts.source - counts.rejected == 0 and counts.delete:
-            found = "is empty" if counts.source == 0 else f"has {counts.rejected:,} rows, all of them rejected"
-            raise GuardError(
-                f"Nothing was sent: the source {found}, but Customer.io holds {counts.known:,} rows from it, and "
-                f"{counts.delete:,} would be removed. {ALLOW}",
-                guard="empty_source",
-                planned=counts.delete,
-                known=counts.known,
+def check(plan: Plan, spec: AnySpec, *, allow_deletes: bool = False, allow_changes: bool = False) -> list[GuardError]:
+    """What stops the plan. The options lift the guards that name them."""
+    allowed = {"allow_deletes": allow_deletes, "allow_changes": allow_changes}
+    guards = (_empty_source, _max_delete, _max_new_people, _max_changed, _collection_size)
+    found = [guard(plan, spec) for guard in guards]
+    return [each for each in found if each is not None and not allowed.get(each.option or "", False)]
+
+
+def warnings(plan: Plan, spec: AnySpec, last: Mapping[str, Any] | None) -> list[str]:
+    """What does not stop the plan, but should be looked at. `last` is the report of the last run, as JSON."""
+    counts, found = plan.counts, []
+    before = int(last["planned"]["source"]) if last else 0
+    lost = before - counts.source
+    # Of events, and of nothing at all, this says nothing new: their sources are often windows, and an empty source has its own words.
+    if not spec.removes and not isinstance(spec, Event) and counts.source and lost > max(SHRUNK_ROWS, SHRUNK_SHARE * before):
+        found.append(
+            f"The source has {counts.source:,} rows, {lost:,} fewer than the {before:,} of the last run. Nothing is removed for that, but is "
+            "it whole?"
+        )
+    if isinstance(spec, (Person, Device, Object, Relationship)) and spec.max_changed is None:
+        most = max(CHANGED_ROWS, CHANGED_SHARE * counts.known)
+        if counts.update > most and (changed := _changed_rows(plan)) > most:
+            found.append(
+                f"{changed:,} of {counts.known:,} rows have changed, most of all {_in_words(_changed_attributes(plan))}. "
+                "Set max_changed to stop such a run."
             )
-        most = None if isinstance(spec, (Collection, Event)) else spec.max_delete
-        if not isinstance(spec, Collection) and exceeds(counts.delete, counts.known, most):
-            limit = f"max_delete={most}" if most is not None else _default_limit()
-            raise GuardError(
-                f"Nothing was sent: {counts.delete:,} of {counts.known:,} rows would be removed, more than {limit}. {ALLOW}",
-                guard="max_delete",
-                planned=counts.delete,
-                known=counts.known,
-            )
-    if isinstance(spec, Collection):
-        lengths = pl.col("_body").str.len_bytes().cast(pl.UInt64)
-        size = (
-            plan.operations().select((lengths + 1).sum() + 1).collect().item()
-        )  # A comma after each but the last, two brackets.
-        if size > COLLECTION_BYTES:
-            raise GuardError(
-                f"Nothing was sent: the collection's rows are {size:,} bytes as JSON; the limit is {COLLECTION_BYTES:,}. "
-                "Select fewer rows or columns.",
-                guard="collection_size",
-                planned=counts.create + counts.keep,
-                known=counts.known,
-            )
+    return found
 
 
 def exceeds(rows: int, whole: int, threshold: Threshold) -> bool:
-    """Whether a number of rows is above a threshold: a count, a share of the whole, or None for the default of removals."""
+    """Whether a number of rows is above a threshold: a count, a share of the whole, or None for no limit."""
     if threshold is None:
-        return rows > DEFAULT_ROWS and rows > DEFAULT_SHARE * whole
+        return False
     return rows > threshold * whole if isinstance(threshold, float) else rows > threshold
 
 
-def _default_limit() -> str:
-    return f"{DEFAULT_SHARE:.0%} and {DEFAULT_ROWS} rows (the default; set max_delete to change it)"
+def _empty_source(plan: Plan, spec: AnySpec) -> GuardError | None:
+    counts = plan.counts
+    if not (spec.removes and counts.known and counts.source == counts.rejected and counts.delete):
+        return None
+    found = "is empty" if counts.source == 0 else f"has {counts.rejected:,} rows, all of them rejected"
+    return GuardError(
+        f"Nothing was sent: the source {found}, but Customer.io holds {counts.known:,} rows from it, and {counts.delete:,} would be "
+        f"removed. {_allow('allow_deletes')}",
+        guard="empty_source",
+        would="remove",
+        planned=counts.delete,
+        known=counts.known,
+        option="allow_deletes",
+    )
+
+
+def _max_delete(plan: Plan, spec: AnySpec) -> GuardError | None:
+    counts = plan.counts
+    if not spec.removes or isinstance(spec, Event) or _empty_source(plan, spec) is not None:
+        return None
+    # A collection's row has no key: one that changed is one that goes and one that comes. So its guard counts what is lost on balance.
+    lost = counts.known - (counts.source - counts.rejected) if isinstance(spec, Collection) else counts.delete
+    if spec.max_delete is None:
+        stops = lost > max(DELETED_ROWS, DELETED_SHARE * counts.known)
+        limit = f"{DELETED_SHARE:.0%} and {DELETED_ROWS} rows (the default; set max_delete to change it)"
+    else:
+        stops, limit = exceeds(lost, counts.known, spec.max_delete), f"max_delete={spec.max_delete}"
+    if not stops:
+        return None
+    return GuardError(
+        f"Nothing was sent: {lost:,} of {counts.known:,} rows would be removed, more than {limit}. {_allow('allow_deletes')}",
+        guard="max_delete",
+        would="remove",
+        planned=lost,
+        known=counts.known,
+        option="allow_deletes",
+    )
+
+
+def _max_new_people(plan: Plan, spec: AnySpec) -> GuardError | None:
+    counts = plan.counts
+    if not isinstance(spec, Person) or spec.behavior == "update_only":
+        return None
+    if isinstance(spec.max_new_people, float) and not counts.known:
+        return None  # A share of nothing: all of a first run is new.
+    if not exceeds(counts.create, counts.known, spec.max_new_people):
+        return None
+    return GuardError(
+        f"Nothing was sent: {counts.create:,} people would be created beside the {counts.known:,} known ones, more than "
+        f"max_new_people={spec.max_new_people}. {_allow('allow_changes')}",
+        guard="max_new_people",
+        would="create",
+        planned=counts.create,
+        known=counts.known,
+        option="allow_changes",
+    )
+
+
+def _max_changed(plan: Plan, spec: AnySpec) -> GuardError | None:
+    counts = plan.counts
+    if not isinstance(spec, (Person, Device, Object, Relationship)):
+        return None
+    # Rows that are sent again though they have not changed do not count; most plans have too few of either to look closer.
+    if not exceeds(counts.update, counts.known, spec.max_changed):
+        return None
+    changed = _changed_rows(plan)
+    if not exceeds(changed, counts.known, spec.max_changed):
+        return None
+    attributes = _changed_attributes(plan)
+    return GuardError(
+        f"Nothing was sent: {changed:,} of {counts.known:,} rows have changed, more than max_changed={spec.max_changed}; most of all "
+        f"{_in_words(attributes)}. {_allow('allow_changes')}",
+        guard="max_changed",
+        would="change",
+        planned=changed,
+        known=counts.known,
+        option="allow_changes",
+        attributes=attributes,
+    )
+
+
+def _collection_size(plan: Plan, spec: AnySpec) -> GuardError | None:
+    if not isinstance(spec, Collection):
+        return None
+    lengths = pl.col("_body").str.len_bytes().cast(pl.UInt64)
+    # A comma after each row but the last, and two brackets.
+    size = plan.operations().select((lengths + 1).sum() + 1).collect().item()
+    if size <= COLLECTION_BYTES:
+        return None
+    return GuardError(
+        f"Nothing was sent: the collection's rows are {size:,} bytes as JSON; the limit is {COLLECTION_BYTES:,}. "
+        "Select fewer rows or columns.",
+        guard="collection_size",
+        would="send",
+        planned=plan.counts.create + plan.counts.keep,
+        known=plan.counts.known,
+    )
+
+
+def _allow(option: str) -> str:
+    return (
+        f"If that is meant, run it once with the option `{option}: true` (in the launchpad, under ops > this asset > config)."
+    )
+
+
+def _changed(plan: Plan) -> pl.LazyFrame:
+    """Rows of which attributes have changed; not those that are only sent again."""
+    return plan.operations().filter(pl.col("_operation") == "update", pl.col("_changes") != "{}")
+
+
+def _changed_rows(plan: Plan) -> int:
+    return int(_changed(plan).select(pl.len()).collect(engine="streaming").item())
+
+
+def _changed_attributes(plan: Plan) -> dict[str, int]:
+    """The attributes that changed in most rows, and in how many."""
+    names = list(pl.read_parquet_schema(plan.folder / DTYPES))
+    # How `diff` begins an attribute's change. In a string the quotes would be escaped.
+    begins = [json.dumps(name, ensure_ascii=False) + ':{"from":' for name in names]
+    tests = [
+        pl.col("_changes").str.contains(begin, literal=True).sum().alias(name)
+        for name, begin in zip(names, begins, strict=True)
+    ]
+    counted = _changed(plan).select(tests).collect(engine="streaming").row(0, named=True) if tests else {}
+    most = sorted(counted.items(), key=lambda each: -each[1])[:MOST_CHANGED]
+    return {name: rows for name, rows in most if rows}
+
+
+def _in_words(attributes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name!r} (in {rows:,})" for name, rows in attributes.items())

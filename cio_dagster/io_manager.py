@@ -12,7 +12,7 @@ import pyarrow as pa
 from pydantic import PrivateAttr
 
 from cio_dagster.errors import CredentialsRefused, GuardError, RegionMismatch, RequestRefused, SpecError, StateError, SyncError
-from cio_dagster.metadata import add_up, column_schema, report_metadata
+from cio_dagster.metadata import add_up, column_schema, guard_metadata, report_metadata
 from cio_dagster.partitions import split
 from cio_dagster.pool import no_slots_warning, pool_slots
 from cio_dagster.report import Report
@@ -92,6 +92,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
     def _sync(self, asset: _Asset, obj: Frame | Mapping[str, Frame], log: Any) -> list[Report]:
         reports: list[Report] = []
         failure: SyncError | None = None
+        partition: str | None = None
         slots = self._slots(asset, log)
         try:
             environment_id = self.customerio.environment_id(asset.run_id)
@@ -126,8 +127,9 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
             final = isinstance(failure, (CredentialsRefused, RegionMismatch, GuardError, SpecError, StateError))
             counts = add_up(reports) if reports else {}
             if isinstance(failure, GuardError):
-                counts |= {"guard": failure.guard, "would_remove": failure.planned, "known_rows": failure.known}
-            raise dg.Failure(description=str(failure), metadata=counts, allow_retries=not final) from (
+                counts |= guard_metadata(failure)
+            description = str(failure) if partition is None else f"Partition {partition}: {failure}"
+            raise dg.Failure(description=description, metadata=counts, allow_retries=not final) from (
                 failure if self.show_values else None
             )
         return reports
@@ -253,7 +255,7 @@ def _log(log: Any, report: Report) -> None:
             f"{name}: created {report.created:,}, updated {report.updated:,}, removed {report.removed:,}, sent {report.sent:,}; "
             f"{counts.unchanged + counts.keep:,} unchanged, {report.rejected:,} rejected, {report.pending:,} pending"
         )
-    for warning in report.warnings:
+    for warning in report.all_warnings:
         log.warning(f"{name}: {warning}")
     for each in report.rejects:
         log.warning(f"{name}: {each['rows']:,} rows rejected, {each['reason']}: {each['message']}")

@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from cio_dagster.errors import GuardError
 from cio_dagster.report import Report
 
 
@@ -32,9 +33,10 @@ def report_metadata(report: Report) -> dict[str, Any]:
     numbers |= {f"seconds_{room}": seconds for room, seconds in report.seconds.items()}
     elapsed = sum(report.seconds.values())
     numbers["rows_per_second"] = round(counts.source / elapsed, 1) if elapsed else 0.0
-    tables = {"rejects": _table(report.rejects), "changes": _table(report.changes)}
-    if report.warnings:
-        numbers["warnings"] = dg.MetadataValue.md("\n".join(f"- {warning}" for warning in report.warnings))
+    identity = [each | {"examples": ", ".join(each["examples"])} for each in report.identity]
+    tables = {"rejects": _table(report.rejects), "identity": _table(identity), "changes": _table(report.changes)}
+    if report.all_warnings:
+        numbers["warnings"] = dg.MetadataValue.md("\n".join(f"- {warning}" for warning in report.all_warnings))
     return numbers | {name: table for name, table in tables.items() if table is not None}
 
 
@@ -48,6 +50,13 @@ def add_up(reports: list[Report]) -> dict[str, Any]:
             if isinstance(value, (int, float)):
                 total[name] = total.get(name, 0) + value
     return total
+
+
+def guard_metadata(stopped: GuardError) -> dict[str, Any]:
+    """The numbers of a guard that stopped a run, and the attributes that it names."""
+    numbers: dict[str, Any] = {"guard": stopped.guard, f"would_{stopped.would}": stopped.planned, "known_rows": stopped.known}
+    changed = _table([{"attribute": name, "changed_rows": rows} for name, rows in stopped.attributes.items()])
+    return numbers if changed is None else numbers | {"changed_attributes": changed}
 
 
 def column_schema(frame: pl.LazyFrame, *, whole: bool = True) -> dg.TableSchema:

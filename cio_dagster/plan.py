@@ -5,6 +5,7 @@ A plan is the preview, the unit that guards judge, and the redo log. Its folder 
     operations.parquet   one row an operation, in the order of sending; a row's place is its position
     rejected.parquet     source rows that cannot be sent: _row, _key, _reject
     baseline.parquet     what Customer.io was found to hold, where that was read from it instead of the snapshot
+    identity.parquet     people whose identifiers clash (see `cio_dagster.prepare.identity`), where there are any
     dtypes.parquet       no rows: what the JSON text of each attribute reads back to
     plan.json            what the plan is for and its counts; written last, so a folder without it is no plan
     answers.jsonl        one line for each answered request, appended as they come (see `cio_dagster.answers`)
@@ -37,8 +38,9 @@ from cio_dagster.limits import CAMPAIGN_WINDOW_SECONDS, OPERATION_BYTES
 from cio_dagster.operations import body_limit, removal_body, write_body
 from cio_dagster.prepare import Prepared, duplicate_rejects, prepare
 from cio_dagster.prepare.columns import NEW
+from cio_dagster.prepare.identity import PROBLEMS, identity_problems
 from cio_dagster.prepare.rejects import numbered
-from cio_dagster.specs import AnySpec, Collection, Event
+from cio_dagster.specs import AnySpec, Collection, Event, Person
 
 STAGED = "staged.parquet"
 """The prepared rows, while a plan is being made."""
@@ -46,10 +48,11 @@ STAGED = "staged.parquet"
 FORMAT = 1
 """The version of this layout."""
 
-OPERATIONS, REJECTED, BASELINE, DTYPES, MANIFEST, ANSWERS = (
+OPERATIONS, REJECTED, BASELINE, IDENTITY, DTYPES, MANIFEST, ANSWERS = (
     "operations.parquet",
     "rejected.parquet",
     "baseline.parquet",
+    "identity.parquet",
     "dtypes.parquet",
     "plan.json",
     "answers.jsonl",
@@ -105,6 +108,11 @@ class Plan:
         path = self.folder / BASELINE
         return pl.scan_parquet(path) if path.exists() else None
 
+    def identity_problems(self) -> pl.LazyFrame | None:
+        """People who are sent though their identifiers clash: `_row`, `_key`, `problem`, `field`, `message`. None where there are none."""
+        path = self.folder / IDENTITY
+        return pl.scan_parquet(path).join(self.rejected(), on="_row", how="anti") if path.exists() else None
+
     @property
     def answers_path(self) -> Path:
         """The log of answered requests."""
@@ -145,6 +153,8 @@ def make_plan(
         shutil.rmtree(folder)
     folder.mkdir(parents=True, mode=0o700)
     prepared = _stage(prepare(frame, spec), spec, folder)
+    if isinstance(spec, Person):
+        prepared = _check_identities(prepared, spec, snapshot, folder)
     compared = snapshot
     if baseline is not None:
         compared = _with_snapshot(baseline.lazy(), snapshot)
@@ -188,6 +198,24 @@ def _stage(prepared: Prepared, spec: AnySpec, folder: Path) -> Prepared:
         return replace(prepared, rows=rows)
     doubles = duplicate_rejects(rows, spec).collect(engine="streaming").lazy()
     return replace(prepared, rows=pl.concat([rows.join(doubles, on="_row", how="anti"), doubles], how="diagonal"))
+
+
+def _check_identities(prepared: Prepared, spec: Person, snapshot: pl.LazyFrame | None, folder: Path) -> Prepared:
+    """Note the rows whose identifiers clash, and take out those that the spec rejects for that."""
+    problems = identity_problems(prepared.ready, prepared.data, spec, snapshot)
+    if problems is None:
+        return prepared
+    problems.sink_parquet(folder / IDENTITY)
+    problems = pl.scan_parquet(folder / IDENTITY)
+    if problems.select(pl.len()).collect().item() == 0:
+        (folder / IDENTITY).unlink()
+        return prepared
+    why = pl.struct(reason="problem", field="field", message="message")
+    rejected = problems.filter(pl.col("problem").is_in([each for each in PROBLEMS if spec.identity_rule(each) == "reject"]))
+    # Of several problems, the first.
+    rejected = rejected.unique("_row", keep="first", maintain_order=True).select("_row", "_key", _reject=why)
+    rejected = rejected.collect(engine="streaming").lazy()
+    return replace(prepared, rows=pl.concat([prepared.rows.join(rejected, on="_row", how="anti"), rejected], how="diagonal"))
 
 
 def _with_snapshot(current: pl.LazyFrame, snapshot: pl.LazyFrame | None) -> pl.LazyFrame:

@@ -11,10 +11,14 @@ import polars as pl
 
 from cio_dagster.errors import DeliveryError
 from cio_dagster.plan import Counts, Plan
-from cio_dagster.specs import AnySpec, Threshold
+from cio_dagster.prepare.identity import consequence, in_words
+from cio_dagster.specs import AnySpec, Person, Threshold
 
 EXAMPLES = 10
 """Rejected rows shown for each reason, and changes shown of each operation."""
+
+KEYS = 3
+"""Keys shown of the people with each problem with their identifiers."""
 
 
 @dataclass
@@ -48,6 +52,9 @@ class Report:
     recovered: int = 0
     """Operations of an earlier run that its answers proved accepted, committed by this run."""
     warnings: list[str] = field(default_factory=list)
+    identity: list[dict[str, Any]] = field(default_factory=list)
+    """Rows sent though their identifiers clash (see `cio_dagster.prepare.identity`): problem, field, rows, examples (keys), and in words
+    what the rows have (`words`) and what Customer.io does with them (`consequence`)."""
     rejects: list[dict[str, Any]] = field(default_factory=list)
     """Rejected rows by reason: reason, field, message, rows, example (a key)."""
     changes: list[dict[str, Any]] = field(default_factory=list)
@@ -58,6 +65,14 @@ class Report:
     def rejected(self) -> int:
         """Rows rejected before sending and by Customer.io."""
         return self.planned.rejected + self.refused
+
+    @property
+    def all_warnings(self) -> list[str]:
+        """The warnings, and one for each problem with identities."""
+        return self.warnings + [
+            f"{each['rows']:,} rows (such as {', '.join(each['examples'])}) {each['words']}. {each['consequence']}"
+            for each in self.identity
+        ]
 
     @property
     def accepted(self) -> int:
@@ -87,11 +102,13 @@ class Report:
             self,
             rejects=[each | {"message": "", "example": hashed(each["example"])} for each in self.rejects],
             changes=[each | {"key": hashed(each["key"]), "changes": _names(each)} for each in self.changes],
+            identity=[each | {"examples": [hashed(key) for key in each["examples"]]} for each in self.identity],
         )
 
     def to_json(self) -> dict[str, Any]:
         """The report for `report.json` and for metadata."""
-        return asdict(self) | {"error": str(self.error) if self.error else None, "rejected": self.rejected}
+        said = {"error": str(self.error) if self.error else None, "rejected": self.rejected, "warnings": self.all_warnings}
+        return asdict(self) | said
 
 
 def hashed(key: str | None) -> str:
@@ -119,6 +136,8 @@ def plan_report(plan: Plan, spec: AnySpec, asset: str, partition: str | None) ->
     if counts.source == 0 and counts.known and spec.object != "event":
         report.warnings.append(f"The source is empty, while {counts.known:,} rows are known from it.")
     report.rejects = rejects(plan.rejected().select("_key", pl.col("_reject").struct.unnest()))
+    if isinstance(spec, Person) and (problems := plan.identity_problems()) is not None:
+        report.identity = identities(problems, spec)
     order = pl.col("_operation").replace_strict({"delete": 0, "update": 1, "create": 2, "send": 2}, default=9)
     shown = (
         plan.operations()
@@ -130,6 +149,17 @@ def plan_report(plan: Plan, spec: AnySpec, asset: str, partition: str | None) ->
     )
     report.changes = shown.collect(engine="streaming").to_dicts()
     return report
+
+
+def identities(problems: pl.LazyFrame, spec: Person) -> list[dict[str, Any]]:
+    """People who are sent though their identifiers clash (as `Plan.identity_problems` has them), by problem, most first."""
+    found = problems.group_by("problem", "field").agg(
+        rows=pl.col("_row").n_unique(), examples=pl.col("_key").unique(maintain_order=True).head(KEYS)
+    )
+    return [
+        each | {"words": in_words(each["problem"], spec), "consequence": consequence(each["problem"], spec)}
+        for each in found.sort("rows", "problem", descending=[True, False]).collect(engine="streaming").to_dicts()
+    ]
 
 
 def rejects(rows: pl.LazyFrame) -> list[dict[str, Any]]:

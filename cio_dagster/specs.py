@@ -25,6 +25,10 @@ DateFormat: TypeAlias = Literal["unix", "iso"]
 Threshold: TypeAlias = Annotated[int, Field(ge=0)] | Annotated[float, Field(ge=0, le=1)] | None
 """A count of rows (int), a share of them (float between 0 and 1), or None."""
 
+IdentityProblem: TypeAlias = Literal["shared_email", "shared_id", "changed_email", "changed_id", "similar_ids", "id_like_email"]
+"""See `cio_dagster.prepare.identity`."""
+IdentityRule: TypeAlias = Literal["warn", "reject", "send"]
+
 
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
@@ -120,11 +124,12 @@ class Spec(_Model):
 
 
 class _Removing(Spec):
-    """Specs that have the behaviour `mirror`.
+    """Specs that can remove rows.
 
     max_delete
-        A mirror stops before sending if it would remove more rows than this: a count, or a share of the snapshot as a float.
-        None (the default): more than 20 % of the snapshot and more than 10 rows.
+        A mirror stops before sending if it would remove more rows than this (a collection: if it would have so many fewer rows): a
+        count, or a share of the snapshot as a float. None (the default): more than 20 % of the snapshot and more than 10 rows.
+        The run option `allow_deletes` lifts it once.
     """
 
     max_delete: Threshold = None
@@ -135,9 +140,14 @@ class _Updating(_Removing):
 
     send
         `"changed"` (the default) sends only the attributes that changed; `"all"` sends a changed row whole.
+    max_changed
+        A run stops before sending if more of the known rows have changed than this: a count, or a share of the snapshot as a float. A
+        changed mapping does that, and never removes a row nor makes it anew. The run option `allow_changes` lifts it once. None (the
+        default): never stop; warn if more than half of them and more than 1,000 have changed. 1.0 neither stops nor warns.
     """
 
     send: Literal["changed", "all"] = "changed"
+    max_changed: Threshold = None
 
 
 class _Clearing(_Updating):
@@ -164,6 +174,15 @@ class Person(_Clearing):
     behavior
         `update_or_create`; `update_only` (sends `_update`, so that unknown people are not created); or `mirror`, which also
         deletes the people who leave the source, and only with `delete_people=True`.
+    max_new_people
+        A run stops before sending if it would create more people than this: a count, or a share of the snapshot as a float (which a
+        first run, that has none, cannot exceed; a count it can). The run option `allow_changes` lifts it once. None (the default): no
+        limit.
+    identity_checks
+        What becomes of rows whose id or email clashes with another row's, or with what Customer.io accepted before (the kinds and
+        what Customer.io does with each: `cio_dagster.prepare.identity`): `"warn"` (the default) sends them and says so; `"reject"`
+        does not send them; `"send"` sends them and says nothing, such as for changed emails where the workspace's setting "Allow
+        updates to email using ID" is on. One for all, or a mapping by kind; kinds that it leaves out are warned about.
     """
 
     object: Literal["person"] = "person"
@@ -171,6 +190,8 @@ class Person(_Clearing):
     column: str | None = None
     behavior: Literal["update_or_create", "update_only", "mirror"] = "update_or_create"
     delete_people: bool = False
+    max_new_people: Threshold = None
+    identity_checks: IdentityRule | Mapping[IdentityProblem, IdentityRule] = "warn"
 
     @model_validator(mode="after")
     def _deletes_on_purpose(self) -> Self:
@@ -185,6 +206,11 @@ class Person(_Clearing):
     def identifiers(self) -> dict[str, Identifier]:
         """The person."""
         return {"person": _person(self.key, self.column)}
+
+    def identity_rule(self, problem: IdentityProblem) -> IdentityRule:
+        """What becomes of rows with this problem."""
+        rules = self.identity_checks
+        return rules if isinstance(rules, str) else rules.get(problem, "warn")
 
 
 class Device(_Updating):
@@ -295,7 +321,7 @@ class Event(Spec):
         return self.key == "anonymous_id" and self.anonymous_endpoint == "v1"
 
 
-class Collection(Spec):
+class Collection(_Removing):
     """A collection, replaced whole by the App API whenever its rows differ from what Customer.io has.
 
     name, id

@@ -19,7 +19,7 @@ from cio_dagster import guards
 from cio_dagster.answers import read_outcomes
 from cio_dagster.commit import commit, record_stop
 from cio_dagster.deliver import Connection, Progress
-from cio_dagster.errors import DeliveryError, GuardError, SpecError
+from cio_dagster.errors import DeliveryError, SpecError
 from cio_dagster.plan import Plan, make_plan
 from cio_dagster.report import Report, plan_report, rejects
 from cio_dagster.specs import AnySpec, Event, ManualSegment, Object, read_spec
@@ -38,13 +38,16 @@ class RunOptions:
         Read the whole segment, or all objects of the type, from Customer.io first, and plan against that: rows that are missing there are
         sent again, and where the spec mirrors a whole asset, rows that are too many are removed. SpecError for other specs.
     allow_deletes
-        Lift the guards on removals and on an empty source, for this run.
+        Lift the guards on removals and on an empty or shrunken source, for this run.
+    allow_changes
+        Lift the guards on many new people and many changed rows, for this run.
     """
 
     dry_run: bool = False
     full_resync: bool = False
     reconcile: bool = False
     allow_deletes: bool = False
+    allow_changes: bool = False
 
 
 def sync(
@@ -86,14 +89,13 @@ def sync(
             plan = _plan(frame, spec, state, info, connection, run_id, options)
             report = plan_report(plan, spec, state.asset, state.partition)
         report.recovered, report.seconds, report.dry_run, report.since = recovered, seconds, options.dry_run, since
-        try:
-            guards.check(plan, spec, allow_deletes=options.allow_deletes)
-        except GuardError as stopped:
+        report.warnings += guards.warnings(plan, spec, state.report())
+        stops = guards.check(plan, spec, allow_deletes=options.allow_deletes, allow_changes=options.allow_changes)
+        report.warnings += [f"A guard would stop this run: {each}" for each in stops]
+        if stops and not options.dry_run:
             state.discard_plan()
-            if not options.dry_run:
-                record_stop(state, plan, stopped)
-                raise
-            report.warnings.append(f"A guard would stop this run: {stopped}")
+            record_stop(state, plan, stops[0])
+            raise stops[0]
         if options.dry_run:
             state.discard_plan()
             return report
