@@ -94,6 +94,8 @@ class Plan:
     spec: dict[str, Any] = field(default_factory=dict)
     replaces: bool = False
     """Whether a collection is to be written even if it has no rows: it is not known to be there, or not what is in it."""
+    versions: dict[str, int] | None = None
+    """The Delta versions of the state's tables that the plan was made on; None where that is not to be checked."""
 
     def operations(self) -> pl.LazyFrame:
         """The operations, with `_position` (UInt32)."""
@@ -133,6 +135,7 @@ def make_plan(
     start: datetime | None,
     operation_bytes: int = OPERATION_BYTES,
     full_resync: bool = False,
+    versions: dict[str, int] | None = None,
 ) -> Plan:
     """Write the plan that makes Customer.io equal to `frame`, and read nothing from the network.
 
@@ -174,7 +177,16 @@ def make_plan(
     # The rows of a collection are as a whole what is not known, if that is so.
     counts = _count(folder, prepared, compared, None if isinstance(spec, Collection) else unsettled, spec, now)
     replaces = isinstance(spec, Collection) and (compared is None or unsettled is not None)
-    plan = Plan(folder, run_id, sequence, now.isoformat(), counts, spec=spec.model_dump(mode="json"), replaces=replaces)
+    plan = Plan(
+        folder,
+        run_id,
+        sequence,
+        now.isoformat(),
+        counts,
+        spec=spec.model_dump(mode="json"),
+        replaces=replaces,
+        versions=versions,
+    )
     (folder / STAGED).unlink()
     manifest = {key: value for key, value in asdict(plan).items() if key != "folder"}
     _write_last(folder / MANIFEST, json.dumps(manifest, indent=1))

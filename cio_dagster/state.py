@@ -38,7 +38,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import DeltaError
 
 from cio_dagster.errors import LockedError, StateError
-from cio_dagster.plan import DTYPES, MANIFEST, Plan, read_plan
+from cio_dagster.plan import BASELINE, DTYPES, MANIFEST, OPERATIONS, REJECTED, Plan, read_plan
 from cio_dagster.plan import FORMAT as PLAN_FORMAT
 from cio_dagster.prepare.columns import INTERNAL
 from cio_dagster.prepare.json_text import typed
@@ -81,6 +81,9 @@ those rows were counted when they were accepted."""
 
 UNSETTLED = "unsettled.parquet"
 
+PARQUETS = (OPERATIONS, REJECTED, DTYPES, BASELINE)
+"""A plan's files, of which the last may be missing."""
+
 HISTORY_HOURS = 30 * 24
 """How long older versions of the tables can be read."""
 
@@ -110,7 +113,8 @@ class StateInfo:
     started_at: str
     sequence: int = 0
     snapshot_sequence: int = 0
-    """The plan that the snapshot was last written for: an older snapshot has lost something."""
+    outcomes_sequence: int = 0
+    """The plans that the tables were last written for: an older table has lost something."""
     format: int = FORMAT
 
 
@@ -192,6 +196,7 @@ class AssetState:
             info = StateInfo(spec.identity, environment_id, datetime.now(timezone.utc).isoformat())
             if keep:
                 self._save(info)
+        self._check_outcomes(info)
         if info.environment_id != environment_id:
             raise StateError(
                 f"{self.folder} is the state of workspace {info.environment_id}, but the credentials belong to workspace "
@@ -219,6 +224,8 @@ class AssetState:
                         f"{path} is that of plan {written}, but plan {info.snapshot_sequence} was committed to it: restore the newer one, "
                         f"or move {self.folder} away to start anew."
                     )
+                _check_log(path)
+                _check_files(table, path)
                 return pl.scan_delta(table)
             except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
                 raise StateError(
@@ -258,17 +265,21 @@ class AssetState:
             version = json.loads(path.read_text())["format"] if path.exists() else PLAN_FORMAT
             if version != PLAN_FORMAT:
                 raise StateError(_other_format(path, version, PLAN_FORMAT))
-            return read_plan(self.plan_folder)
-        except (ValueError, KeyError, TypeError) as error:
+            if (found := read_plan(self.plan_folder)) is not None:
+                for name in PARQUETS:
+                    if (found.folder / name).exists() or name != BASELINE:
+                        pl.read_parquet_schema(found.folder / name)  # Its end: what a power cut takes first.
+            return found
+        except (ValueError, KeyError, TypeError, OSError, pl.exceptions.PolarsError) as error:
             raise StateError(
                 f"The plan that an interrupted run left in {self.plan_folder} cannot be read ({error}): restore it, or remove it. Then "
                 f"what Customer.io accepted of it is sent again; events are not taken twice."
             ) from error
 
     def next_sequence(self) -> int:
-        """The sequence of the next plan."""
+        """The sequence of the next plan: beyond all that the tables know, even if an older `state.json` was restored."""
         info = self.info()
-        return (info.sequence if info else 0) + 1
+        return max(info.sequence if info else 0, self._written("snapshot"), self._written("outcomes")) + 1
 
     def unsettled(self) -> pl.LazyFrame | None:
         """Rows that may be in Customer.io or not: `_key` and identifiers. None where all is known. Raises StateError where it is damaged."""
@@ -290,8 +301,7 @@ class AssetState:
             return
         rows.collect().write_parquet(partial)
         partial.chmod(0o600)
-        with partial.open("rb") as file:
-            os.fsync(file.fileno())
+        _sync(partial)
         partial.rename(path)
 
     def write_snapshot(self, rows: pl.LazyFrame, plan: Plan, *, append: bool) -> None:
@@ -345,9 +355,8 @@ class AssetState:
         _replace(self.folder / "spec.json", json.dumps(plan.spec, indent=1))
         info = self.info()
         assert info is not None
-        snapshot = str(self.folder / "snapshot")
-        written = DeltaTable(snapshot).transaction_version(APP) if DeltaTable.is_deltatable(snapshot) else None
-        sequences = {"sequence": max(plan.sequence, info.sequence), "snapshot_sequence": written or 0}
+        sequences = {"sequence": max(plan.sequence, info.sequence), "snapshot_sequence": self._written("snapshot")}
+        sequences["outcomes_sequence"] = self._written("outcomes")
         self._save(StateInfo(**asdict(info) | sequences))
         self.discard_plan()
 
@@ -386,7 +395,10 @@ class AssetState:
     def report(self) -> dict[str, Any] | None:
         """The report of the last run, as JSON."""
         path = self.folder / "report.json"
-        found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+        try:
+            found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+        except ValueError as error:
+            raise StateError(f"{path} cannot be read ({error}): remove it; the next run writes it anew.") from error
         return found
 
     def save_report(self, report: dict[str, Any]) -> None:
@@ -400,18 +412,54 @@ class AssetState:
 
     def _dtypes(self) -> dict[str, pl.DataType]:
         path = self.folder / DTYPES
-        return dict(pl.read_parquet_schema(path)) if path.exists() else {}
+        try:
+            return dict(pl.read_parquet_schema(path)) if path.exists() else {}
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise StateError(
+                f"{path} cannot be read ({error}): restore it, or remove it. Then attributes of the snapshot are read as text until the next run."
+            ) from error
+
+    def _written(self, name: str) -> int:
+        """The plan that a table was last written for; 0 where there is none. Raises StateError where the table's log is damaged."""
+        path = self.folder / name
+        _check_log(path)
+        try:
+            return (DeltaTable(str(path)).transaction_version(APP) if DeltaTable.is_deltatable(str(path)) else None) or 0
+        except (DeltaError, OSError) as error:
+            raise StateError(
+                f"{path} cannot be read ({error}): restore it, or move {self.folder} away to start anew."
+            ) from error
+
+    def versions(self) -> dict[str, int]:
+        """The Delta versions of the tables that are there."""
+        paths = {name: str(self.folder / name) for name in ("snapshot", "outcomes")}
+        return {name: DeltaTable(path).version() for name, path in paths.items() if DeltaTable.is_deltatable(path)}
+
+    def _check_outcomes(self, info: StateInfo) -> None:
+        """Raise StateError where the outcomes or dtypes of what was committed are lost: before anything is sent, not at the next commit."""
+        self._dtypes()
+        path = self.folder / "outcomes"
+        if not DeltaTable.is_deltatable(str(path)):
+            return
+        if (written := self._written("outcomes")) < info.outcomes_sequence:
+            raise StateError(
+                f"{path} is that of plan {written}, but plan {info.outcomes_sequence} was committed to it: restore the newer one, or move "
+                "this one away, and the outcomes begin anew."
+            )
+        _check_files(DeltaTable(str(path)), path)
 
     def _save(self, info: StateInfo) -> None:
         self._make_folder()
         _replace(self.folder / "state.json", json.dumps(asdict(info), indent=1))
 
     def _write(self, name: str, rows: pl.LazyFrame, plan: Plan, *, append: bool) -> None:
-        path = str(self.folder / name)
-        if DeltaTable.is_deltatable(path):
-            done = DeltaTable(path).transaction_version(APP)
-            if done is not None and done >= plan.sequence:
-                return
+        if self._written(name) >= plan.sequence:
+            return
+        if plan.versions is not None and (version := self.versions().get(name)) != plan.versions.get(name):
+            raise StateError(
+                f"{self.folder / name} is at version {version}, not at {plan.versions.get(name)} as when plan {plan.sequence} was made on it, and "
+                f"the commit between is not that plan's, or not whole: remove that version's file from its _delta_log."
+            )
         properties = CommitProperties(
             app_transactions=[Transaction(APP, plan.sequence)], custom_metadata={"run_id": plan.run_id, "made_at": plan.made_at}
         )
@@ -489,6 +537,34 @@ def _replace(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.rename(path)
+    _sync(path.parent)
+
+
+def _check_log(path: Path) -> None:
+    """Raise StateError where a table's log has an empty entry, which Delta takes for one that changed nothing."""
+    for log in (path / "_delta_log").glob("*.json"):
+        if log.stat().st_size == 0:
+            raise StateError(f"{log} is empty: restore it, or move the folder above {path} away to start anew.")
+
+
+def _check_files(table: DeltaTable, path: Path) -> None:
+    """Raise StateError where a file of a table is missing, or has another size than was written."""
+    files = pl.DataFrame(table.get_add_actions(flatten=True)).select("path", "size_bytes")
+    for name, size in files.iter_rows():
+        found = (path / unquote(name)).stat().st_size if (path / unquote(name)).exists() else None
+        if found != size:
+            raise StateError(
+                f"{path / name} has {found or 0:,} bytes of {size:,}: restore it, or move the folder above {path} away to start anew."
+            )
+
+
+def _sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _other_format(path: Path, found: object, known: int) -> str:
@@ -501,8 +577,4 @@ def _flush(folder: Path, before: set[Path]) -> None:
     for path in new:
         path.chmod(0o700 if path.is_dir() else 0o600)
     for path in {*new, *(each.parent for each in new)}:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(path)

@@ -139,6 +139,7 @@ def _plan(
         snapshot=snapshot,
         baseline=_baseline(spec, state, snapshot, connection, options),
         unsettled=state.unsettled(),
+        versions=state.versions(),
         run_id=run_id,
         sequence=state.next_sequence(),
         now=datetime.now(timezone.utc),
