@@ -162,12 +162,12 @@ def read_back(
     requests = 0
     if failures is None:
         failures, requests = read_failures(spec, connection, since, look)
-    look = replace(look, max_requests=max(look.max_requests - requests, 0))
     believed = _believed(spec, state, snapshot, since, failures, look)
+    left = max(look.max_requests - requests, 0)
 
     async def call() -> tuple[pl.DataFrame, dict[str, int], set[str], int]:
         async with Client(connection, Traffic()) as client:
-            reader = Reader(client, look.max_requests)
+            reader = Reader(client, left)
             differences, counted = await _settled(reader, spec, believed, look)
             return differences, counted, reader.cut, reader.requests
 
@@ -384,8 +384,11 @@ async def _look_at_collection(
         reader.cut.add("rows")
         return pl.DataFrame(schema=DIFFERENCE), keys.clear(), {}
     if found is None:
-        lost = keys.with_columns(what=pl.lit("row"), reason=pl.lit("collection_missing"))
-        return pl.concat([pl.DataFrame(schema=DIFFERENCE), lost], how="diagonal"), keys, {}
+        # One that has no rows is missed as well.
+        lost = (keys if len(keys) else pl.DataFrame({"_key": [spec.identity["collection"]]})).with_columns(
+            what=pl.lit("row"), reason=pl.lit("collection_missing")
+        )
+        return pl.concat([pl.DataFrame(schema=DIFFERENCE), lost], how="diagonal"), lost.select("_key"), {}
     meta, content = found
     expected = applied.content_of(believed.rows, believed.data)
     surplus = Counter(applied.canonical(row) for row in content)
