@@ -6,6 +6,8 @@ run's first step commits.
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,13 +15,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 
 import polars as pl
+from deltalake.exceptions import DeltaError
 
 from cio_dagster import deliver as delivery
 from cio_dagster import guards
 from cio_dagster.answers import read_outcomes
 from cio_dagster.commit import commit, record_stop
 from cio_dagster.deliver import Connection, Progress
-from cio_dagster.errors import DeliveryError, SpecError
+from cio_dagster.errors import DeliveryError, SpecError, StateError
 from cio_dagster.plan import Plan, make_plan
 from cio_dagster.report import Report, plan_report, rejects
 from cio_dagster.specs import AnySpec, Event, ManualSegment, Object, read_spec
@@ -77,7 +80,7 @@ def sync(
     if options.reconcile:
         _check_reconcilable(spec)
     since = datetime.now(timezone.utc).isoformat()
-    with state.lock(run_id):
+    with _full_disk(state), state.lock(run_id):
         with _timed(seconds, "recover"):
             interrupted = state.plan()
             recovered = recover(state)
@@ -202,6 +205,20 @@ def _refused(plan: Plan) -> pl.LazyFrame:
     count = operations.select(pl.len()).collect().item()
     outcomes = read_outcomes(plan.answers_path, count).lazy()
     return pl.concat([operations, outcomes], how="horizontal").filter(pl.col("_outcome") == "refused")
+
+
+@contextmanager
+def _full_disk(state: AssetState) -> Iterator[None]:
+    """Say a full disk as one: Python, Polars and Delta each have an error of their own for it."""
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError, DeltaError) as error:
+        if getattr(error, "errno", None) != errno.ENOSPC and os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise StateError(
+            f"The disk of {state.folder} is full ({error}). Make room and run it again: that commits what Customer.io accepted, and sends "
+            "the rest."
+        ) from error
 
 
 @contextmanager

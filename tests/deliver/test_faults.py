@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 from cio_dagster.deliver import Connection, check_connection
-from cio_dagster.errors import CredentialsRefused, DeliveryError, RegionMismatch, RequestRefused, Unavailable
+from cio_dagster.errors import CredentialsRefused, DeliveryError, RegionMismatch, RequestRefused, StateError, Unavailable
 from cio_dagster.specs import Collection, Event, ManualSegment, Person
 from cio_dagster.sync import sync
 from tests.engine import APP_KEY, TRACK_KEY, Engine, frame_of
@@ -272,7 +272,7 @@ def test_an_error_of_ours_keeps_the_plan(engine: Engine, monkeypatch: pytest.Mon
 
     with monkeypatch.context() as patched:
         patched.setattr(AnswerLog, "append", full)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(StateError, match="No space left"):
             engine.sync(EVENT, rows(100), **small(engine))
     assert (engine.state().plan_folder / "plan.json").exists()
     report = engine.sync(EVENT, rows(100))
