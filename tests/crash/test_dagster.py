@@ -1,0 +1,83 @@
+"""Runs that Dagster ends, and steps that it tries again: Customer.io has each row once."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+
+from cio_dagster import CustomerIO, CustomerIOIOManager, Event, Person, customerio_asset
+from cio_dagster.sandbox.process import RunningSandbox
+from cio_dagster.state import outcomes
+from tests.rates.conftest import Home, home
+from tests.rates.test_processes import wait_for
+
+__all__ = ["home"]
+
+
+def test_a_run_that_gets_sigterm_ends_at_once_and_the_next_one_sends_the_rest(home: Home) -> None:
+    """As an orchestrator ends a run: SIGTERM to its process, with requests under way whose answers never come."""
+    home.rate = 1000
+    home.sandbox.faults([{"path": "/api/v1/events", "delay": 60, "after": 20}])
+    run = home.materialize("one")
+    note = home.state / "customerio" / "one" / "whole" / "lock.json"
+    pid = int(str(wait_for(note)["pid"]))
+    while len([each for each in home.sandbox.get("requests") if each["path"] == "/api/v1/events"]) < 20:
+        time.sleep(0.05)
+    begun = time.monotonic()
+    os.kill(pid, signal.SIGTERM)
+    output, _ = run.communicate(timeout=60)
+    assert time.monotonic() - begun < 20
+    assert run.returncode != 0, output
+    assert not note.exists()
+
+    home.sandbox.faults([])
+    output, _ = home.materialize("one").communicate(timeout=60)
+    events = home.sandbox.get("events")
+    assert len(events) == len({each["id"] for each in events}) == home.rows, output
+    table = outcomes(home.state, asset="one").filter(pl.col("outcome") == "accepted").collect()
+    assert len(table) == table["key"].n_unique() == home.rows
+    assert table["run_id"].n_unique() == 2, "what the ended run had answers for was committed for it"
+
+
+def test_a_step_that_is_tried_again(home: Home, tmp_path: Path) -> None:
+    """The first tries apply a request each and lose its answer; the client gives up at once, so that Dagster has to try again."""
+    sandbox: RunningSandbox = home.sandbox
+    manager = CustomerIOIOManager(
+        customerio=CustomerIO(
+            site_id="s",
+            track_api_key="t",
+            track_url=sandbox.url,
+            app_url=sandbox.url,
+            attempts=1,
+            batch_bytes=1_000,
+            concurrency=2,
+        ),
+        state=str(tmp_path / "state"),
+    )
+    policy = dg.RetryPolicy(max_retries=6, delay=0)
+    rows = pl.DataFrame({"id": [f"p{n:02}" for n in range(60)], "plan": ["free"] * 60})
+
+    @customerio_asset(Person(behavior="mirror", delete_people=True), retry_policy=policy)
+    def people() -> pl.DataFrame:
+        return rows
+
+    @customerio_asset(Event(row_id="id", column="id", name="seen", start="all"), retry_policy=policy)
+    def seen() -> pl.DataFrame:
+        return rows
+
+    for asset in (people, seen):
+        sandbox.faults([{"path": "/api/v2/batch", "drop_answer": True, "after": 2, "times": 3}])
+        with dg.instance_for_test() as instance:
+            result = dg.materialize([asset], instance=instance, resources={"customerio": manager})
+            assert result.success
+            retries = [event for event in result.all_events if event.event_type == dg.DagsterEventType.STEP_RESTARTED]
+            assert 1 <= len(retries) <= 3
+    assert len(sandbox.get("people")) == len(sandbox.get("events")) == 60
+    for name in ("people", "seen"):
+        table = outcomes(tmp_path / "state", asset=name).filter(pl.col("outcome") == "accepted").collect()
+        assert len(table) == table["key"].n_unique() == 60
