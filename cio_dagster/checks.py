@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from cio_dagster.errors import CredentialsRefused, RequestRefused, SyncError
+from cio_dagster.errors import DeliveryError, SyncError
 from cio_dagster.io_manager import WITHHELD, CustomerIOIOManager
 from cio_dagster.pool import pool_slots
 from cio_dagster.readback import Look, ReadBack, add_up, read_back, read_failures
@@ -34,7 +34,8 @@ def build_customerio_checks(assets: Iterable[Any], look: Look | None = None) -> 
 
     It reads back every partition that the run wrote; alone, those that the last run wrote. It is red where something differs, with the
     differences as a table, and those rows are pending again: the next run of the asset sends them. It is a warning where Customer.io
-    could not be read. It never blocks what is downstream, and takes the pool of its asset, whose rate budget it shares.
+    could not be read. It never blocks what is downstream, and takes the pool of its asset, whose rate budget it shares: a slot is held while a
+    difference is waited for.
     """
     return [
         _check(asset, key, spec, look or Look())
@@ -100,7 +101,14 @@ def _read_back(
     for partition, since in begun.items():
         state = AssetState(state_root(manager.state), manager.customerio.workspace, "/".join(key.path), partition)
         rest = replace(look, max_requests=max(look.max_requests - requests, 0))
-        seen = read_back(spec, state, connection, since=since, run_id=run_id, look=rest, failures=failures)
+        try:
+            seen = read_back(spec, state, connection, since=since, run_id=run_id, look=rest, failures=failures)
+        except SyncError as error:
+            if all(before.differences.is_empty() for _, before in found):
+                raise
+            # What was found before is pending already, so it must be shown.
+            found.append((partition, ReadBack(notes=[_why(error, shown=manager.show_values)])))
+            break
         requests += seen.requests
         found.append((partition, seen))
     return found
@@ -143,10 +151,11 @@ def _unsure(text: str) -> dg.AssetCheckResult:
 
 
 def _why(error: SyncError, *, shown: bool) -> str:
-    if isinstance(error, CredentialsRefused):
-        return f"Nothing was read back. {error}"
-    said = str(error) if shown or not isinstance(error, RequestRefused) else f"Customer.io refused a request, {WITHHELD}"
-    return f"Not all could be read back: {said}"
+    if not shown and isinstance(error, DeliveryError):
+        # Addresses and Customer.io's words may hold keys and values.
+        status = f" (status {error.status})" if error.status else ""
+        return f"Not all could be read back: {type(error).__name__}{status}, {WITHHELD} Check CIO_APP_API_KEY and Customer.io's App API."
+    return f"Not all could be read back. {error}"
 
 
 def _table(differences: pl.DataFrame, *, shown: bool) -> dg.TableMetadataValue:

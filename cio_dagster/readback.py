@@ -23,7 +23,7 @@ import asyncio
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -68,7 +68,7 @@ class Look:
     sample
         The most rows of one partition, written by the run, and as many removed, that are read back. People and devices take a
         hundredth of a request each; objects and relationships a whole one, so of those at most a quarter of `max_requests`. Of an `update_only`
-        sync as many as the budget allows, as only reading tells whether a person exists.
+        sync as many as half the budget allows, as only reading tells whether a person exists.
     max_requests
         The most App API requests in all.
     settle
@@ -495,6 +495,3 @@ def add_up(found: Iterable[ReadBack]) -> dict[str, int]:
     for each in found:
         total.update(each.looked_at)
     return dict(total)
-
-
-__all__: Sequence[str] = ["DIFFERENCE", "Look", "ReadBack", "add_up", "read_back", "read_failures"]

@@ -192,7 +192,7 @@ def test_no_app_key_and_no_app_api(dagster: Callable[..., Dagster], sandbox: Run
     assert result.success
     check = verdict(result)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
-    assert "Nothing was read back." in check.description
+    assert "Not all could be read back." in check.description
     assert "set CIO_APP_API_KEY" in check.description
     sandbox.faults([{"path": "/v1/", "status": 503}])
     result = dagster(attempts=1).run([people, *checks])
@@ -200,6 +200,30 @@ def test_no_app_key_and_no_app_api(dagster: Callable[..., Dagster], sandbox: Run
     check = verdict(result)
     assert (check.passed, check.severity) == (False, dg.AssetCheckSeverity.WARN)
     assert "503" in check.description
+
+
+def test_what_was_found_before_the_app_api_fails_is_shown(dagster: Callable[..., Dagster], sandbox: RunningSandbox) -> None:
+    @customerio_asset(
+        Object(object_type_id=9, column="id"), partitions_def=dg.StaticPartitionsDefinition(["x", "y"]), partition_expr="part"
+    )
+    def things() -> pl.DataFrame:
+        return pl.DataFrame({"id": ["secret1", "secret2"], "part": ["x", "y"]})
+
+    sandbox.settings(unknown_object_type="ignore")
+    sandbox.faults([{"path": "/v1/objects/9/secret2", "status": 500}])
+    try:
+        run = dagster(attempts=1)
+        checks = build_customerio_checks([things], NOW)
+        check = verdict(run.run([things, *checks], partitions=("x", "y")))
+        assert [row["key"] for row in table(check)] == ["secret1"]
+        assert "secret2" in check.metadata["notes"].value
+        shown = run.resources["customerio"]
+        run.resources["customerio"] = CustomerIOIOManager(customerio=shown.customerio, state=shown.state, show_values=False)
+        check = verdict(run.run([things, *checks], partitions=("x", "y")))
+        assert check.metadata["differences"].value == 1
+        assert "secret" not in str(check.metadata)
+    finally:
+        sandbox.settings(unknown_object_type="reject")
 
 
 def test_it_waits_for_what_is_applied_late(dagster: Callable[..., Dagster], sandbox: RunningSandbox) -> None:
