@@ -60,6 +60,11 @@ class Planned:
         self.counts = plan.counts
         self.operations = plan.operations().collect()
         self.rejected = plan.rejected().collect()
+        clashes = plan.identity_problems()
+        self.problems: dict[str, set[str]] = {}
+        """Problem with identifiers to the keys of the people that are sent all the same."""
+        for problem, key in () if clashes is None else clashes.select("problem", "_key").collect().iter_rows():
+            self.problems.setdefault(problem, set()).add(key)
         self._check()
 
     def _check(self) -> None:
