@@ -50,6 +50,7 @@ defs = dg.Definitions(
                 track_url=os.environ["TEST_URL"],
                 requests_per_second=float(os.environ["TEST_RATE"]),
                 burst=2,
+                timeout=600,
             ),
             state=os.environ["TEST_STATE"],
         )

@@ -26,7 +26,7 @@ def spans(home: Home) -> dict[str, tuple[int, int]]:
 
 def test_the_slots_of_a_pool_share_the_budget_over_all_processes(home: Home) -> None:
     # dagster.yaml has one slot; the pool's own limit goes before it.
-    assert home.dagster("instance", "concurrency", "set", "customerio", "2").wait(60) == 0
+    assert home.dagster("instance", "concurrency", "set", "customerio", "2").wait(120) == 0
     # The first two steps wait for each other before they send, so they do run at the same time.
     home.together = 2
     runs = [home.dagster("job", "execute", "-f", str(PROJECT), "-j", "both"), home.materialize("parted", "p0")]
@@ -49,30 +49,30 @@ def test_the_slots_of_a_pool_share_the_budget_over_all_processes(home: Home) -> 
 
 def test_a_second_run_of_one_partition_is_told_of_the_first_and_a_dead_one_holds_nothing(home: Home) -> None:
     home.rate = 1000
-    assert home.dagster("instance", "concurrency", "set", "customerio", "3").wait(60) == 0
+    assert home.dagster("instance", "concurrency", "set", "customerio", "3").wait(120) == 0
     # The first 32 requests, which are all that one step has in flight, are answered late.
-    home.sandbox.faults([{"path": "/api/v1/events", "delay": 60, "times": 32}])
+    home.sandbox.faults([{"path": "/api/v1/events", "delay": 600, "times": 32}])
     first = home.materialize("parted", "p0")
     note = home.state / "customerio" / "parted" / "partition=p0" / "lock.json"
     holder = wait_for(note)
     second = home.materialize("parted", "p0")
     other = home.materialize("parted", "p1")
-    output, _ = second.communicate(timeout=60)
+    output, _ = second.communicate(timeout=120)
     assert second.returncode != 0
     assert "parted partition p0 is being written by another run" in output
     for said in (holder["run"], str(holder["pid"]), holder["since"], "terminate that run"):
         assert said in output
     # Another partition runs beside it.
-    output, _ = other.communicate(timeout=60)
+    output, _ = other.communicate(timeout=120)
     assert other.returncode == 0, output
     assert note.exists()
     assert holder["pid"] != first.pid  # The multiprocess executor's step process.
 
     os.kill(holder["pid"], signal.SIGKILL)
-    first.communicate(timeout=60)
+    first.communicate(timeout=120)
     home.sandbox.faults([])
     third = home.materialize("parted", "p0")
-    output, _ = third.communicate(timeout=60)
+    output, _ = third.communicate(timeout=120)
     assert third.returncode == 0, output
     assert len(home.sandbox.get("events")) == 2 * home.rows
     assert not note.exists()
