@@ -62,6 +62,7 @@ INSIDE = [
     "cio_dagster.state:AssetState.write_unsettled",
     "cio_dagster.state:AssetState.write_outcomes",
     "cio_dagster.state:AssetState.close_plan",
+    "cio_dagster.state:AssetState.tend",
     "cio_dagster.deliver:_Delivery.send",
 ]
 
