@@ -22,6 +22,7 @@ import hashlib
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 from collections.abc import Iterator
@@ -199,13 +200,15 @@ class AssetState:
         self._check_outcomes(info)
         if info.environment_id != environment_id:
             raise StateError(
-                f"{self.folder} is the state of workspace {info.environment_id}, but the credentials belong to workspace "
-                f"{environment_id}. Nothing was sent. Give each workspace a name or a CIO_STATE of its own."
+                f"Nothing was sent: {self.folder} is the state of workspace {info.environment_id}, but the credentials belong to workspace "
+                f"{environment_id}. Give each workspace a name (CustomerIO(workspace=...)) or a CIO_STATE of its own. If this one is not needed "
+                f"any more, move its state away with {self._forget}: then the next run sends every row."
             )
         if info.identity != spec.identity:
             raise StateError(
-                f"The snapshot of {self.asset} was made for {info.identity}; the spec now says {spec.identity}. Nothing was sent. "
-                f"Give the changed sync another asset name, or move {self.folder} away to start anew."
+                f"Nothing was sent: the snapshot of {self.asset} was made for {_in_words(info.identity, spec.identity)}; the spec now says "
+                f"{_in_words(spec.identity, info.identity)}. Give the changed sync another asset name, or move its state away with "
+                f"{self._forget}: then the next run sends every row. What Customer.io holds stays there either way."
             )
         return info
 
@@ -405,6 +408,12 @@ class AssetState:
         """Keep the report of a run."""
         _replace(self.folder / "report.json", json.dumps(report, indent=1, default=str))
 
+    @property
+    def _forget(self) -> str:
+        """The command that moves this state away."""
+        partition = "" if self.partition is None else f" --partition {shlex.quote(self.partition)}"
+        return f"`cio-state forget {shlex.quote(self.asset)}{partition}`"
+
     def _make_folder(self) -> None:
         self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
         for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
@@ -509,6 +518,11 @@ def last_reports(root: Path, workspace: str, asset: str) -> list[dict[str, Any]]
 
 def _sent(column: str, own: dict[str, str]) -> bool:
     return column in own or column not in INTERNAL
+
+
+def _in_words(identity: dict[str, str], other: dict[str, str]) -> str:
+    """What of an identity another one does not say."""
+    return ", ".join(f"{name} {value!r}" for name, value in identity.items() if other.get(name) != value) or "less"
 
 
 def _quoted(name: str) -> str:
