@@ -45,6 +45,9 @@ from cio_dagster.specs import AnySpec, Collection, Event, Person
 STAGED = "staged.parquet"
 """The prepared rows, while a plan is being made."""
 
+GROUP_ROWS = 16_384
+"""Rows in a group of a file: writer and readers hold some whole groups in memory, which with the default are several times as large."""
+
 FORMAT = 1
 """The version of this layout."""
 
@@ -204,7 +207,7 @@ def read_plan(folder: Path) -> Plan | None:
 
 def _stage(prepared: Prepared, spec: AnySpec, folder: Path) -> Prepared:
     """Read the source once, to disk; then take out the rows that share a key."""
-    prepared.rows.sink_parquet(folder / STAGED)
+    prepared.rows.sink_parquet(folder / STAGED, row_group_size=GROUP_ROWS)
     rows = pl.scan_parquet(folder / STAGED)
     if isinstance(spec, Collection):
         return replace(prepared, rows=rows)
@@ -300,7 +303,7 @@ def _write(planned: list[pl.LazyFrame], prepared: Prepared, limit: int, folder: 
     oversized = everything.filter(large).select("_row", "_key", _reject=too_large)
     pl.collect_all(
         [
-            everything.filter(~large).sink_parquet(folder / OPERATIONS, lazy=True),
+            everything.filter(~large).sink_parquet(folder / OPERATIONS, row_group_size=GROUP_ROWS, lazy=True),
             pl.concat([prepared.rejected, oversized]).sink_parquet(folder / REJECTED, lazy=True),
         ],
         engine="streaming",

@@ -138,16 +138,10 @@ def plan_report(plan: Plan, spec: AnySpec, asset: str, partition: str | None) ->
     report.rejects = rejects(plan.rejected().select("_key", pl.col("_reject").struct.unnest()))
     if isinstance(spec, Person) and (problems := plan.identity_problems()) is not None:
         report.identity = identities(problems, spec)
-    order = pl.col("_operation").replace_strict({"delete": 0, "update": 1, "create": 2, "send": 2}, default=9)
-    shown = (
-        plan.operations()
-        .filter(pl.col("_operation").is_in(["delete", "update", "create", "send"]))
-        .group_by("_operation")
-        .head(EXAMPLES)
-        .sort(order, "_position")
-        .select(operation="_operation", key="_key", changes=pl.coalesce("_changes", "_body"))
-    )
-    report.changes = shown.collect(engine="streaming").to_dicts()
+    shown = plan.operations().select(operation="_operation", key="_key", changes=pl.coalesce("_changes", "_body"))
+    # One after the other, each read no further than its examples: grouped, the bodies of all would be in memory.
+    for operation in (each for each in ("delete", "update", "create", "send") if getattr(counts, each)):
+        report.changes += shown.filter(operation=operation).head(EXAMPLES).collect(engine="streaming").to_dicts()
     return report
 
 
