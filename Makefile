@@ -22,7 +22,7 @@ dev: setup
 	$(BIN)/python -m demo.dev
 
 test: setup
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
 
 lint: setup
 	$(BIN)/ruff check

@@ -127,7 +127,7 @@ CHECKS = build_customerio_checks(SYNCS)
 workspace = dg.AssetSpec("customerio_workspace", group_name="customerio", deps=SYNCS, kinds={"customerio"})
 
 everything_but_orders = dg.define_asset_job("sync_all", [sync for sync in SYNCS if sync is not orders])
-one_day_of_orders = dg.define_asset_job("sync_orders", [orders], partitions_def=ORDER_DAYS)
+one_day_of_orders = dg.define_asset_job("sync_orders", [orders])
 
 every_hour = dg.ScheduleDefinition(name="sync_all_hourly", job=everything_but_orders, cron_schedule="0 * * * *")
 every_night = dg.build_schedule_from_partitioned_job(one_day_of_orders, name="sync_orders_nightly", hour_of_day=1)

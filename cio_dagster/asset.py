@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from cio_dagster.errors import SpecError
 from cio_dagster.io_manager import PARTITION_EXPR
 from cio_dagster.specs import AnySpec
 
@@ -74,6 +75,8 @@ def customerio_asset(
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
         asset_key = _asset_key(function, name, key_prefix, key)
+        if partitions_def is not None and spec.unpartitionable:
+            raise SpecError(f"{asset_key.to_user_string()} cannot be partitioned: {spec.unpartitionable}")
         compute, has_config = _compute(function, asset_key, io_manager_key)
         expression = {PARTITION_EXPR: partition_expr} if partition_expr is not None else {}
         return dg.asset(

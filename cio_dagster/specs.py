@@ -30,6 +30,9 @@ IdentityProblem: TypeAlias = Literal["shared_email", "shared_id", "changed_email
 IdentityRule: TypeAlias = Literal["warn", "reject", "send"]
 
 
+OTHERS_ROWS = "baseline='customerio' mirrors all that is there, so that each partition would remove the rows of the others"
+
+
 class _Model(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -109,6 +112,11 @@ class Spec(_Model):
     def removes(self) -> bool:
         """Whether a row that leaves the source is removed from Customer.io."""
         return self.behavior in ("mirror", "replace")
+
+    @property
+    def unpartitionable(self) -> str | None:
+        """Why its rows cannot be split over partitions; None where they can."""
+        return None
 
     def null_policy(self, column: str) -> NullPolicy:
         """What a null in this source column means: leave what Customer.io has (`omit`), or remove it (`clear`)."""
@@ -339,6 +347,11 @@ class Collection(_Removing):
         return self
 
     @property
+    def unpartitionable(self) -> str | None:
+        """A partition would replace what the others put there."""
+        return "a collection is replaced whole, so that each partition would overwrite the others"
+
+    @property
     def identifiers(self) -> dict[str, Identifier]:
         """None: a collection's rows have no key."""
         return {}
@@ -383,6 +396,11 @@ class ManualSegment(_Removing):
         return self
 
     @property
+    def unpartitionable(self) -> str | None:
+        """A partition that mirrors all that is there would remove what the others put there."""
+        return OTHERS_ROWS if self.baseline == "customerio" else None
+
+    @property
     def identifiers(self) -> dict[str, Identifier]:
         """The member."""
         return {"person": _person(self.key, self.column)}
@@ -417,6 +435,11 @@ class Object(_Clearing):
     def _baseline_is_mirrors(self) -> Self:
         _check_baseline(self.baseline, self.behavior)
         return self
+
+    @property
+    def unpartitionable(self) -> str | None:
+        """A partition that mirrors all that is there would remove what the others put there."""
+        return OTHERS_ROWS if self.baseline == "customerio" else None
 
     @property
     def identifiers(self) -> dict[str, Identifier]:

@@ -79,6 +79,8 @@ def sync(
     options, seconds = options or RunOptions(), dict[str, float]()
     if options.reconcile:
         _check_reconcilable(spec)
+    if state.partition is not None and spec.unpartitionable:
+        raise SpecError(f"{state.asset} cannot be partitioned: {spec.unpartitionable}")
     since = datetime.now(timezone.utc).isoformat()
     with _full_disk(state), state.lock(run_id):
         with _timed(seconds, "recover"):

@@ -10,7 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from cio_dagster import Event, ManualSegment, Object, Person, customerio_asset, partition_parameters
+from cio_dagster import Collection, Event, ManualSegment, Object, Person, SpecError, customerio_asset, partition_parameters
 from cio_dagster.sandbox.process import RunningSandbox
 from tests.assets.conftest import Dagster, events, numbers
 
@@ -160,3 +160,22 @@ def test_a_dry_run_of_a_range_observes_each_partition(dagster: Callable[..., Dag
         ("2026-11-20", "2026-11-21", "2026-11-22"), 1
     )
     assert not sandbox.get("events")
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [Collection(name="Plans"), ManualSegment(name="VIP", behavior="mirror", baseline="customerio")],
+    ids=lambda spec: spec.object,
+)
+def test_what_is_written_whole_cannot_be_partitioned(
+    dagster: Callable[..., Dagster], sandbox: RunningSandbox, spec: Any
+) -> None:
+    def rows() -> pl.DataFrame:
+        return pl.DataFrame({"id": ["1"]})
+
+    with pytest.raises(SpecError, match=r"cannot be partitioned: .* the others"):
+        customerio_asset(spec, partitions_def=REGIONS)(rows)
+    plain = dg.asset(rows, metadata=spec.to_metadata(), io_manager_key="customerio", partitions_def=REGIONS)
+    [failure] = events(dagster().run([plain], partition="eu"), dg.DagsterEventType.STEP_FAILURE)
+    assert "cannot be partitioned" in str(failure.step_failure_data.error)
+    assert {request["method"] for request in sandbox.get("requests")} <= {"GET"}
