@@ -57,6 +57,9 @@ API shows; both are null where the whole is missing or too much. `reason`:
 TOO_MUCH = ("still_there", "unexpected_row")
 """Reasons of what is to be removed, not sent."""
 
+SHARE = 0.8
+"""Of the App API's rate, what read-backs take: others call it too, and requests that are late bunch up."""
+
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 8.0
 """Seconds between two looks at what differs; doubled each time."""
 
@@ -124,7 +127,7 @@ def read_failures(spec: AnySpec, connection: Connection, since: datetime, look: 
         return pl.DataFrame(schema=FAILURE), 0
 
     async def call() -> tuple[pl.DataFrame, int]:
-        async with Client(connection, Traffic()) as client:
+        async with Client(_gentle(connection), Traffic()) as client:
             reader = Reader(client, look.max_requests)
             return await read.failures(reader, types, start), reader.requests
 
@@ -166,7 +169,7 @@ def read_back(
     left = max(look.max_requests - requests, 0)
 
     async def call() -> tuple[pl.DataFrame, dict[str, int], set[str], int]:
-        async with Client(connection, Traffic()) as client:
+        async with Client(_gentle(connection), Traffic()) as client:
             reader = Reader(client, left)
             differences, counted = await _settled(reader, spec, believed, look)
             return differences, counted, reader.cut, reader.requests
@@ -184,6 +187,10 @@ def read_back(
     if kept_out:
         notes.append(f"Nothing was put back: {kept_out}")
     return ReadBack(differences, looked_at, requests + made, notes, put_back=kept_out is None)
+
+
+def _gentle(connection: Connection) -> Connection:
+    return replace(connection, app_requests_per_second=connection.app_requests_per_second * SHARE)
 
 
 @dataclass(frozen=True)
