@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -209,11 +209,19 @@ def test_a_sync_of_something_else_needs_a_decision(
     assert dagster().run([asset_of(after, frame.unique("mail"), name="another")]).success
 
 
+@pytest.fixture
+def another_workspace(sandbox: RunningSandbox) -> Iterator[Callable[[], object]]:
+    """Makes the sandbox another workspace, until the end of the test."""
+    yield lambda: sandbox.settings(environment_id=777)
+    sandbox.settings(environment_id=1)
+
+
 @pytest.mark.parametrize("dry_run", [False, True])
-def test_another_workspace_needs_a_decision(dagster: Callable[..., Dagster], sandbox: RunningSandbox, dry_run: bool) -> None:
-    engine = dagster()
-    assert engine.run([asset_of(Person(), rows(1))]).success
-    sandbox.settings(environment_id=777)
+def test_another_workspace_needs_a_decision(
+    dagster: Callable[..., Dagster], sandbox: RunningSandbox, another_workspace: Callable[[], object], dry_run: bool
+) -> None:
+    assert dagster().run([asset_of(Person(), rows(1))]).success
+    another_workspace()
     before = len(sandbox.get("requests"))
     message, _ = failure(dagster().run([asset_of(Person(), rows(2))], config={"synced": {"dry_run": dry_run}}))
     assert "but the credentials belong to workspace 777. Give each workspace a name" in message
