@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo dev test lint clean
+.PHONY: setup demo dev test lint bench clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/ready
@@ -28,6 +28,10 @@ lint: setup
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# Syncs of a million people beside a peer and a limit, in one run: BENCH="--rows 100000 --runs 3" for less.
+bench: setup
+	$(BIN)/python -m benchmarks $(BENCH)
 
 clean:
 	rm -rf .venv .demo
