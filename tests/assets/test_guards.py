@@ -192,19 +192,19 @@ OTHERS: list[tuple[AnySpec, AnySpec, str]] = [
 
 
 @pytest.mark.parametrize(("before", "after", "said"), OTHERS, ids=["key", "segment", "object type", "collection"])
-@pytest.mark.parametrize("dry_run", [False, True])
 def test_a_sync_of_something_else_needs_a_decision(
-    dagster: Callable[..., Dagster], sandbox: RunningSandbox, before: AnySpec, after: AnySpec, said: str, dry_run: bool
+    dagster: Callable[..., Dagster], sandbox: RunningSandbox, before: AnySpec, after: AnySpec, said: str
 ) -> None:
     frame = rows(1, 2, mail="a@x.org")
     assert dagster().run([asset_of(before, frame)]).success
     first = len(sandbox.get("requests"))
-    options = {"synced": {"dry_run": dry_run, "allow_deletes": True, "allow_changes": True, "full_resync": True}}
-    message, _ = failure(dagster().run([asset_of(after, frame)], config=options))
-    assert message.startswith("Nothing was sent: the snapshot of synced")
-    assert said in message
-    assert "another asset name" in message
-    assert "`cio-state forget synced`" in message
+    for dry_run in (True, False):
+        options = {"synced": {"dry_run": dry_run, "allow_deletes": True, "allow_changes": True, "full_resync": True}}
+        message, _ = failure(dagster().run([asset_of(after, frame)], config=options))
+        assert message.startswith("Nothing was sent: the snapshot of synced")
+        assert said in message
+        assert "another asset name" in message
+        assert "`cio-state forget synced`" in message
     assert {request["method"] for request in sandbox.get("requests")[first:]} == {"GET"}
     assert dagster().run([asset_of(after, frame.unique("mail"), name="another")]).success
 
@@ -216,16 +216,16 @@ def another_workspace(sandbox: RunningSandbox) -> Iterator[Callable[[], object]]
     sandbox.settings(environment_id=1)
 
 
-@pytest.mark.parametrize("dry_run", [False, True])
 def test_another_workspace_needs_a_decision(
-    dagster: Callable[..., Dagster], sandbox: RunningSandbox, another_workspace: Callable[[], object], dry_run: bool
+    dagster: Callable[..., Dagster], sandbox: RunningSandbox, another_workspace: Callable[[], object]
 ) -> None:
     assert dagster().run([asset_of(Person(), rows(1))]).success
     another_workspace()
     before = len(sandbox.get("requests"))
-    message, _ = failure(dagster().run([asset_of(Person(), rows(2))], config={"synced": {"dry_run": dry_run}}))
-    assert "but the credentials belong to workspace 777. Give each workspace a name" in message
-    assert "`cio-state forget synced`" in message
+    for dry_run in (True, False):
+        message, _ = failure(dagster().run([asset_of(Person(), rows(2))], config={"synced": {"dry_run": dry_run}}))
+        assert "but the credentials belong to workspace 777. Give each workspace a name" in message
+        assert "`cio-state forget synced`" in message
     assert {request["method"] for request in sandbox.get("requests")[before:]} == {"GET"}
     assert dagster(workspace="other").run([asset_of(Person(), rows(2))]).success
 
