@@ -55,7 +55,7 @@ class Spec(_Model):
     """What all sync specs share.
 
     attributes
-        What is sent beside the key. None (the default): every column that has no other role, under its own name.
+        What is sent beside the key. None (the default): every column that has no other role, under its own name as it is.
         A mapping `{"Customer.io name": "column"}`: these alone; a `Constant` gives every row the same value, and dotted
         names (`"address.city"`) build nested values.
     dates

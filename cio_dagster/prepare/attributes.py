@@ -51,7 +51,9 @@ def attributes_of(spec: AnySpec, schema: Mapping[str, pl.DataType]) -> list[Attr
             raise SpecError(
                 f"attribute {name!r} takes column {origin!r}, which the query does not give; it gives {sorted(schema)}"
             )
-        _plant(tree, [name] if name.startswith(TOPIC) else name.split("."), origin, name)
+        # A column's own name is taken as it is; only a mapping asks for nested values.
+        nested = spec.attributes is not None and not name.startswith(TOPIC)
+        _plant(tree, name.split(".") if nested else [name], origin, name)
     for name in tree:
         _check_name(spec, name)
     folded: dict[str, str] = {}

@@ -54,7 +54,6 @@ def test_dotted_names_build_nested_values() -> None:
         "parts that are null are left out, and empty wholes too"
     )
     assert attributes(ROW, Person(nulls="clear", attributes={"u.n": "c"})) == [{"u": {"n": None}}]
-    assert attributes(pl.DataFrame({"id": [1], "x.y": [2]}), Person()) == [{"x": {"y": 2}}], "of columns too"
 
 
 def test_topics_keep_their_dots() -> None:
@@ -151,6 +150,12 @@ def test_keys_in_columns_of_any_name(column: str) -> None:
     assert plan.keys("create") == {"1"}
     assert plan.reasons() == {1: "missing_key", 2: "key_too_long"}
     assert set(plan.rejected["_reject"].struct.field("field")) == {column}
+
+
+def test_a_dot_in_a_columns_own_name_stays() -> None:
+    frame = pl.DataFrame({"id": [1], "address.city": ["Oslo"]})
+    assert attributes(frame, Person()) == [{"address.city": "Oslo"}]
+    assert attributes(frame, Person(attributes={"address.city": "address.city"})) == [{"address": {"city": "Oslo"}}]
 
 
 def test_nulls_are_left_out_or_sent() -> None:
