@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,19 +95,6 @@ class Nursery:
         assert self._process.wait(20) == 0
 
 
-@pytest.fixture(scope="module")
-def nursery() -> Iterator[Nursery]:
-    found = Nursery()
-    yield found
-    found.close()
-
-
-@pytest.fixture(scope="module")
-def running() -> Iterator[RunningSandbox]:
-    with run_sandbox("--set", "app_requests_per_second=0") as sandbox:
-        yield sandbox
-
-
 @dataclass
 class Story:
     """A kind of sync, its source as it changes, and the runs so far."""
@@ -119,6 +107,7 @@ class Story:
     source: list[dict[str, Any]] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
     killed: int = 0
+    log: list[str] = field(default_factory=list)
 
     @property
     def state(self) -> AssetState:
@@ -168,7 +157,7 @@ class Story:
         """One run of the source as it is, to be killed or not."""
         run = f"{self.kind}-{len(self.sizes)}"
         self.sizes[run] = len(self.source)
-        print(run, "seed", SEED, "rows", len(self.source), kill, flush=True)
+        self.log.append(f"{run} of {len(self.source)} rows, kill {kill}")
         schema = list(self.source[0]) if self.source else []
         job = {
             "url": self.sandbox.url,
@@ -291,20 +280,20 @@ def any_kill(chance: random.Random, lines: list[tuple[str, int, int]], length: f
     return {"torn": chance.randint(1, 8)}
 
 
-@pytest.mark.parametrize("kind", SPECS)
-def test_killed_again_and_again(kind: str, running: RunningSandbox, nursery: Nursery, tmp_path: Path) -> None:
-    running.reset()
-    chance = random.Random(f"{SEED} {kind}")
-    story = Story(kind, running, nursery, tmp_path / "state", chance)
+def tell(story: Story) -> None:
+    """Kill the sync of a story again and again, and compare now and then."""
+    chance = story.chance
+    story.sandbox.reset()
     story.prepare()
     lines = lines_of(story)
     assert len(lines) > 300
     story.compare()
     length, runs = 0.3, 0
     while story.killed < KILLS:
-        if story.chance.random() < 0.6:
+        if chance.random() < 0.6:
             story.change()
-        running.faults([fault | {"seed": chance.randrange(10**6)} for fault in chance.sample(FAULTS, chance.randint(0, 2))])
+        faults = chance.sample(FAULTS, chance.randint(0, 2))
+        story.sandbox.faults([fault | {"seed": chance.randrange(10**6)} for fault in faults])
         killed, said = story.run(any_kill(chance, lines, length))
         if not killed:
             length = 0.8 * length + 0.2 * said["took"]
@@ -312,3 +301,46 @@ def test_killed_again_and_again(kind: str, running: RunningSandbox, nursery: Nur
         if runs % STRETCH == 0:
             story.compare()
     story.compare()
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[dict[str, Story], dict[str, Future[None]]]]:
+    """All the stories, on two lanes side by side, each with a sandbox and a nursery of its own."""
+    stories: dict[str, Story] = {}
+    futures: dict[str, Future[None]] = {kind: Future() for kind in SPECS}
+    waiting = list(SPECS)
+
+    def lane() -> None:
+        nursery = Nursery()
+        try:
+            with run_sandbox("--set", "app_requests_per_second=0") as sandbox:
+                while waiting:
+                    kind = waiting.pop(0)
+                    root = tmp_path_factory.mktemp(kind) / "state"
+                    stories[kind] = Story(kind, sandbox, nursery, root, random.Random(f"{SEED} {kind}"))
+                    try:
+                        tell(stories[kind])
+                    except BaseException as error:  # noqa: BLE001 - the kind's own test raises it
+                        futures[kind].set_exception(error)
+                    else:
+                        futures[kind].set_result(None)
+        finally:
+            nursery.close()
+
+    with ThreadPoolExecutor(2) as pool:
+        lanes = [pool.submit(lane), pool.submit(lane)]
+        yield stories, futures
+        waiting.clear()
+    for each in lanes:
+        each.result()
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("kind", SPECS)
+def test_killed_again_and_again(kind: str, told: tuple[dict[str, Story], dict[str, Future[None]]]) -> None:
+    stories, futures = told
+    try:
+        futures[kind].result()
+    finally:
+        story = stories[kind]  # What pytest shows where it failed.
+        print(f"CIO_CRASH_SEED={SEED}: {story.killed} kills in {len(story.sizes)} runs", *story.log, sep="\n")
