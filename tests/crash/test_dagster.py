@@ -9,6 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 import polars as pl
+import pytest
 
 from cio_dagster import CustomerIO, CustomerIOIOManager, Event, Person, customerio_asset
 from cio_dagster.sandbox.process import RunningSandbox
@@ -19,8 +20,9 @@ from tests.rates.test_processes import wait_for
 __all__ = ["home"]
 
 
-def test_a_run_that_gets_sigterm_ends_at_once_and_the_next_one_sends_the_rest(home: Home) -> None:
-    """As an orchestrator ends a run: SIGTERM to its process, with requests under way whose answers never come."""
+@pytest.mark.parametrize("process", ["the run's", "the step's"])
+def test_a_run_that_gets_sigterm_ends_at_once_and_the_next_one_sends_the_rest(home: Home, process: str) -> None:
+    """As a launcher ends a run that is cancelled, with requests under way whose answers never come."""
     home.rate = 1000
     home.sandbox.faults([{"path": "/api/v1/events", "delay": 60, "after": 20}])
     run = home.materialize("one")
@@ -29,7 +31,7 @@ def test_a_run_that_gets_sigterm_ends_at_once_and_the_next_one_sends_the_rest(ho
     while len([each for each in home.sandbox.get("requests") if each["path"] == "/api/v1/events"]) < 20:
         time.sleep(0.05)
     begun = time.monotonic()
-    os.kill(pid, signal.SIGTERM)
+    os.kill(pid if process == "the step's" else run.pid, signal.SIGTERM)
     output, _ = run.communicate(timeout=60)
     assert time.monotonic() - begun < 20
     assert run.returncode != 0, output
