@@ -12,6 +12,7 @@ from cio_dagster.errors import (
     SpecError,
     StateError,
     SyncError,
+    TooManyRejected,
     Unavailable,
 )
 from cio_dagster.io_manager import CustomerIOIOManager
@@ -44,6 +45,7 @@ __all__ = [
     "StateError",
     "SyncConfig",
     "SyncError",
+    "TooManyRejected",
     "Unavailable",
     "Warehouse",
     "WarehouseError",

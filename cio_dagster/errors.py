@@ -6,6 +6,7 @@
       GuardError             the plan would do more harm than allowed; nothing was sent
       StateError             the state on disk cannot be used as it is; nothing was sent
         LockedError          another run is writing this asset partition
+      TooManyRejected        more rows were rejected than `max_rejected` allows; what was accepted is kept
       DeliveryError          Customer.io could not take the plan to its end; what it accepted is kept
         CredentialsRefused   401 or 403
         RegionMismatch       the workspace lives in the other region
@@ -54,6 +55,10 @@ class GuardError(SyncError):
         self.known = known
         self.option = option
         self.attributes = dict(attributes or {})
+
+
+class TooManyRejected(SyncError):
+    """More rows were rejected than the spec's `max_rejected` allows. What was accepted is kept."""
 
 
 class StateError(SyncError):

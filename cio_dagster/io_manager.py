@@ -11,13 +11,22 @@ import polars as pl
 import pyarrow as pa
 from pydantic import PrivateAttr
 
-from cio_dagster.errors import CredentialsRefused, GuardError, RegionMismatch, RequestRefused, SpecError, StateError, SyncError
+from cio_dagster.errors import (
+    CredentialsRefused,
+    GuardError,
+    RegionMismatch,
+    RequestRefused,
+    SpecError,
+    StateError,
+    SyncError,
+    TooManyRejected,
+)
 from cio_dagster.metadata import add_up, column_schema, guard_metadata, report_metadata
 from cio_dagster.partitions import split
 from cio_dagster.pool import no_slots_warning, pool_slots
 from cio_dagster.report import Report
 from cio_dagster.resource import CustomerIO
-from cio_dagster.specs import METADATA_KEY, AnySpec, find_spec
+from cio_dagster.specs import METADATA_KEY, AnySpec, Event, find_spec
 from cio_dagster.state import AssetState, state_root
 from cio_dagster.sync import RunOptions, sync
 
@@ -75,14 +84,14 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
             raise SpecError(f"{context.asset_key.to_user_string()} has no snapshot yet: materialize it first")
         return pl.concat(frames, how="diagonal_relaxed")
 
-    def preview(self, context: dg.AssetExecutionContext, obj: Frame | Mapping[str, Frame]) -> list[dg.AssetObservation]:
-        """A dry run: what a run would do, as an observation of each partition. Nothing is sent and no state is changed."""
+    def preview(self, context: dg.AssetExecutionContext, obj: Frame | Mapping[str, Frame]) -> list[Report]:
+        """A dry run: what a run would do, logged as an observation of each partition. Nothing is sent and no state is changed."""
         asset = _Asset.of_execution(context)
         reports = self._sync(asset, obj, context.log)
-        return [
-            dg.AssetObservation(asset.key, partition=report.partition, metadata={"dry_run": True, **report_metadata(report)})
-            for report in reports
-        ]
+        for report in reports:
+            metadata = {"dry_run": True, **report_metadata(report)}
+            context.log_event(dg.AssetObservation(asset.key, partition=report.partition, metadata=metadata))
+        return reports
 
     def last_reports(self, asset_key: dg.AssetKey, partitions: Iterable[str | None]) -> list[dict[str, Any]]:
         """The reports of the last runs of these partitions (None: the unpartitioned whole), as JSON."""
@@ -113,7 +122,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
                 if report.error is not None:
                     raise report.error
                 if not report.dry_run and report.too_many_rejected(asset.spec.max_rejected):
-                    raise SpecError(
+                    raise TooManyRejected(
                         f"{report.rejected:,} of {report.planned.source:,} rows were rejected, more than "
                         f"max_rejected={asset.spec.max_rejected}. What was accepted is kept; the outcomes table lists the rows."
                     )
@@ -124,7 +133,9 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
                 raise
             failure = SpecError(f"The frame could not be computed: {type(error).__name__}, {WITHHELD}")
         if failure is not None:
-            final = isinstance(failure, (CredentialsRefused, RegionMismatch, GuardError, SpecError, StateError))
+            final = isinstance(
+                failure, (CredentialsRefused, RegionMismatch, GuardError, SpecError, StateError, TooManyRejected)
+            )
             counts = add_up(reports) if reports else {}
             if isinstance(failure, GuardError):
                 counts |= guard_metadata(failure)
@@ -203,7 +214,9 @@ def _frames(asset: _Asset, obj: Frame | Mapping[str, Frame]) -> dict[str | None,
         return {key: _lazy(frame, asset.key) for key, frame in obj.items()}
     expression = asset.metadata.get(PARTITION_EXPR)
     expression = getattr(expression, "value", expression)
-    return dict(split(_lazy(obj, asset.key), asset.partitions, asset.partition_keys, expression).items())
+    rejects_null = isinstance(asset.spec, Event) and asset.spec.timestamp == expression
+    frames = split(_lazy(obj, asset.key), asset.partitions, asset.partition_keys, expression, null_is_rejected=rejects_null)
+    return dict(frames.items())
 
 
 def _without_values(error: SyncError) -> SyncError:

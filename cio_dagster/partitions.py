@@ -37,12 +37,16 @@ def split(
     definition: dg.PartitionsDefinition,
     keys: Sequence[str],
     partition_expr: str | Mapping[str, str] | None,
+    *,
+    null_is_rejected: bool = False,
 ) -> dict[str, pl.LazyFrame]:
     """The rows of each partition of a run.
 
     partition_expr
         The column that holds a row's partition: a time for time windows, else the key; for multi-partitions a mapping from dimension to
         column. Needed where a run covers several partitions. With it, rows of none of the run's partitions raise SpecError.
+    null_is_rejected
+        Whether prepare rejects rows that have null there, as it does for an event's time. They go with the run's first partition then.
     """
     if partition_expr is None:
         if len(keys) == 1:
@@ -51,10 +55,10 @@ def split(
             f"The run covers {len(keys)} partitions: say partition_expr='column' in customerio_asset, so that each row finds its "
             "own, or return a mapping from partition key to frame."
         )
-    tests = {key: _belongs(definition, key, partition_expr, frame.collect_schema()) for key in keys}
-    strays = (
-        frame.filter(~pl.any_horizontal(tests.values()).fill_null(False)).select(pl.len()).collect(engine="streaming").item()
-    )
+    tests = {key: _belongs(definition, key, partition_expr, frame.collect_schema()).fill_null(False) for key in keys}
+    if null_is_rejected and isinstance(partition_expr, str):
+        tests[keys[0]] = tests[keys[0]] | pl.col(partition_expr).is_null()
+    strays = frame.filter(~pl.any_horizontal(tests.values())).select(pl.len()).collect(engine="streaming").item()
     if strays:
         raise SpecError(
             f"{strays:,} rows belong to no partition of this run (by {partition_expr!r}): let the query select by the partition, with "

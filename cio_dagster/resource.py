@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import ConfigDict, Field, PrivateAttr, SecretStr
 
 from cio_dagster.deliver import Connection, check_connection
+from cio_dagster.errors import SpecError
 from cio_dagster.limits import BATCH_BYTES, OPERATION_BYTES
 
 
@@ -26,7 +27,7 @@ class CustomerIO(dg.ConfigurableResource):  # type: ignore[type-arg]
         repr=False,
         description="An App API key, for collections, segments by name, and baselines. Give it as EnvVar.",
     )
-    region: str = Field(default="us", description="us or eu; checked with the credentials, once a run.", pattern="^(us|eu)$")
+    region: str = Field(default="us", description="us or eu; checked with the credentials, once a run.")
     workspace: str = Field(
         default="customerio", description="A name for the workspace: its state lives in a folder of that name."
     )
@@ -50,7 +51,15 @@ class CustomerIO(dg.ConfigurableResource):  # type: ignore[type-arg]
     _environments: dict[str, int] = PrivateAttr(default_factory=dict)
 
     def connection(self, slots: int = 1) -> Connection:
-        """The settings as the client takes them, with the keys as secrets; the rates are one's share where so many `slots` share them."""
+        """The settings as the client takes them, with the keys as secrets; the rates are one's share where so many `slots` share them.
+
+        Raises SpecError for a region or an address that is none (here and not before, as they may come from the environment).
+        """
+        if self.region not in ("us", "eu"):
+            raise SpecError(f"region is {self.region!r}; it is us or eu")
+        for name, url in (("track_url", self.track_url), ("app_url", self.app_url)):
+            if url and not url.startswith(("http://", "https://")):
+                raise SpecError(f"{name} is {url!r}; an address begins with https:// or http://")
         settings: dict[str, Any] = self.model_dump(exclude={"workspace"})
         for rate in ("requests_per_second", "app_requests_per_second", "records_per_second"):
             settings[rate] = settings[rate] and settings[rate] / slots

@@ -332,6 +332,8 @@ class Event(Spec):
 class Collection(_Removing):
     """A collection, replaced whole by the App API whenever its rows differ from what Customer.io has.
 
+    Rows are sent in the source's order; another order of the same rows is no difference.
+
     name, id
         The collection, by just one of the two. By name it is made where there is none; an id must exist.
     """

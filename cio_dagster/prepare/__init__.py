@@ -129,7 +129,7 @@ def duplicate_rejects(rows: pl.LazyFrame, spec: AnySpec) -> pl.LazyFrame:
     shared = rows.select("_row", "_key", *newest, _ready=pl.col("_reject").is_null()).join(
         keys, on="_key", maintain_order="left"
     )
-    field = ", ".join(part.column for part in spec.identifiers.values())
+    field = ", ".join(spec.identifiers[role].column for role in spec.sync_key)
     reason, text = "duplicate_key", " rows of the source have this key; each key may have one"
     if spec.keep_newest_by is not None:
         highest = (pl.col("_newest") == pl.col("_newest").max().over("_key")).fill_null(False)

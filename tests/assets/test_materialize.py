@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from cio_dagster import Collection, ManualSegment, Person, SyncConfig, customerio_asset, outcomes
+from cio_dagster import Collection, CustomerIO, ManualSegment, Person, SyncConfig, customerio_asset, outcomes
 from cio_dagster.sandbox.process import RunningSandbox
 from tests.assets.conftest import Dagster, events, numbers
 
@@ -126,6 +126,9 @@ def test_a_dry_run_sends_nothing_and_materializes_nothing(dagster: Callable[...,
     assert observation.metadata["would_create"].value == 2
     assert [record.data["key"] for record in observation.metadata["changes"].records] == ["1", "2"]
     assert {request["method"] for request in sandbox.get("requests")} <= {"GET"}
+    [check] = [event.asset_check_evaluation_data for event in events(result, dg.DagsterEventType.ASSET_CHECK_EVALUATION)]
+    assert not check.passed, "the check is of the rows that would be rejected"
+    assert check.metadata["rejected"].value == 3
 
 
 def test_downstream_assets_load_the_snapshot_as_values(dagster: Callable[..., Dagster], sandbox: RunningSandbox) -> None:
@@ -252,3 +255,26 @@ def test_definitions_say_what_the_asset_is() -> None:
     assert (spec.group_name, spec.description, spec.kinds) == ("customerio", "All plans.", {"customerio", "polars"})
     assert spec.metadata["customerio/sync"]["object"] == "collection"
     assert plans.op.pool == "customerio"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"region": "de"}, "region is 'de'; it is us or eu"), ({"track_url": "127.0.0.1:1"}, "begins with https://")],
+)
+def test_settings_that_cannot_work_fail_at_once(
+    dagster: Callable[..., Dagster], settings: dict[str, str], message: str
+) -> None:
+    result = dagster(**settings).run([people_of(PEOPLE)])
+    assert not events(result, dg.DagsterEventType.STEP_UP_FOR_RETRY)
+    [failure] = events(result, dg.DagsterEventType.STEP_FAILURE)
+    assert message in str(failure.step_failure_data.error)
+
+
+def test_settings_may_come_from_the_environment() -> None:
+    CustomerIO(
+        site_id=dg.EnvVar("A"),
+        track_api_key=dg.EnvVar("B"),
+        region=dg.EnvVar("C"),
+        track_url=dg.EnvVar("D"),
+        app_url=dg.EnvVar("E"),
+    )

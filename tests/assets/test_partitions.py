@@ -88,6 +88,22 @@ def test_rows_of_no_partition_of_the_run_are_not_lost_unsaid(dagster: Callable[.
 
 
 @pytest.mark.usefixtures("people")
+def test_a_row_without_a_time_is_rejected_in_a_range_of_days_too(
+    dagster: Callable[..., Dagster], sandbox: RunningSandbox
+) -> None:
+    @customerio_asset(ORDER, partitions_def=DAYS, partition_expr="ordered_at")
+    def untimed() -> pl.LazyFrame:
+        return pl.concat([ORDERS.head(2), ORDERS.tail(1).with_columns(ordered_at=pl.lit(None, dtype=pl.Datetime("us")))])
+
+    result = dagster().run([untimed], partitions=("2026-11-20", "2026-11-21"))
+    assert result.success
+    first = numbers(result, "untimed", "2026-11-20")
+    assert (first["source_rows"], first["sent"], first["rejected"]) == (2, 1, 1)
+    assert first["rejects"].records[0].data["reason"] == "missing_timestamp"
+    assert len(sandbox.get("events")) == 2
+
+
+@pytest.mark.usefixtures("people")
 def test_a_static_partition_mirrors_only_itself(dagster: Callable[..., Dagster], sandbox: RunningSandbox) -> None:
     members = {"eu": [1, 2], "us": [3, 4]}
 

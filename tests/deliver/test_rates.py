@@ -56,7 +56,8 @@ def test_the_app_api_is_never_driven_over_its_limit(engine: Engine) -> None:
 
     page, targets.MEMBERS_A_PAGE = targets.MEMBERS_A_PAGE, 1
     try:
-        found = read_baseline(engine.connection(app_requests_per_second=10), ManualSegment(name="s"))
+        # Below the sandbox's ten: requests that are evenly spaced here may arrive closer together on a busy machine.
+        found = read_baseline(engine.connection(app_requests_per_second=8), ManualSegment(name="s"))
     finally:
         targets.MEMBERS_A_PAGE = page
     assert len(found) == 25
