@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from cio_dagster import CustomerIO, CustomerIOIOManager, Warehouse
+from cio_dagster import CustomerIO, CustomerIOIOManager, SpecError, Warehouse
 from cio_dagster.deliver import Client, Connection
 from cio_dagster.sandbox.process import run_sandbox
 from tests.security.found import where, written
@@ -122,9 +122,12 @@ def test_errors_of_the_resource_do_not_quote_its_settings() -> None:
         {"track_api_key": TRACK},
         {"site_id": SITE, "track_api_key": [TRACK]},
         {"site_id": SITE, "track_api_key": TRACK, "app_api_key": {"key": APP}},
-        {"site_id": SITE, "track_api_key": TRACK, "region": "mars"},
+        {"site_id": SITE, "track_api_key": TRACK, "burst": 0},
     ]
     for settings in wrong:
         with pytest.raises(ValidationError) as raised:
             CustomerIO(**settings)
         assert not [secret for secret in SECRETS if secret in str(raised.value)]
+    with pytest.raises(SpecError, match="region is 'mars'") as refused:
+        CustomerIO(site_id=SITE, track_api_key=TRACK, app_api_key=APP, region="mars").connection()
+    assert not [secret for secret in SECRETS if secret in str(refused.value)]
