@@ -127,7 +127,12 @@ def _outcomes(state: AssetState, plan: Plan, done: pl.LazyFrame, now: datetime) 
         outcome=pl.lit("rejected"),
         reason=pl.col("_reject").struct.field("reason"),
         field=pl.col("_reject").struct.field("field"),
-        message=pl.col("_reject").struct.field("message"),
+        message=pl.concat_str(
+            pl.col("_reject").struct.field("message"),
+            # Without a key, its place is all that tells the row.
+            pl.when(pl.col("_key").is_null()).then(pl.format(" (row {} of the source, from 0)", "_row")),
+            ignore_nulls=True,
+        ),
         time=pl.lit(now).cast(pl.Datetime("us", "UTC")),
         rows=pl.lit(1, dtype=pl.UInt32),
     )

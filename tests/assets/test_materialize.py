@@ -243,6 +243,8 @@ def test_the_outcomes_add_up_to_the_source(dagster: Callable[..., Dagster], sand
     found = outcomes(tmp_path / "state", asset="people").collect()
     assert found.group_by("run_id").agg(pl.col("rows").sum())["rows"].to_list() == [5, 5, 5]
     assert set(found["outcome"]) == {"accepted", "rejected", "unchanged"}
+    keyless = found.filter(pl.col("outcome") == "rejected", pl.col("key").is_null())["message"].unique().to_list()
+    assert keyless == ["'customer_id' is null; each row needs its id (row 4 of the source, from 0)"]
 
 
 def test_definitions_say_what_the_asset_is() -> None:
