@@ -1,7 +1,7 @@
 """Warehouse tables as Customer.io people, devices, events, collections, segments, objects and relationships: Dagster assets."""
 
 from cio_dagster.asset import SyncConfig, customerio_asset
-from cio_dagster.checks import build_customerio_checks
+from cio_dagster.checks import Look, build_customerio_checks
 from cio_dagster.errors import (
     CredentialsRefused,
     DeliveryError,
@@ -17,7 +17,6 @@ from cio_dagster.errors import (
 )
 from cio_dagster.io_manager import CustomerIOIOManager
 from cio_dagster.partitions import partition_parameters
-from cio_dagster.readback import Look
 from cio_dagster.resource import CustomerIO
 from cio_dagster.specs import Collection, Constant, Device, Event, ManualSegment, Object, Person, Relationship
 from cio_dagster.state import outcomes

@@ -7,7 +7,7 @@ import urllib.request
 from datetime import datetime
 from typing import Any
 
-from cio_dagster.readback import Look, ReadBack, read_back
+from cio_dagster.checks.readback import Look, ReadBack, read_back
 from cio_dagster.report import Report
 from cio_dagster.specs import AnySpec
 from tests.engine import APP_KEY, Engine, engine, shared_sandbox

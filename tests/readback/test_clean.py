@@ -177,7 +177,7 @@ def test_nothing_delivered_nothing_read(engine: Engine) -> None:
 
 
 def test_an_asset_without_a_snapshot(engine: Engine) -> None:
-    from cio_dagster.readback import read_back
+    from cio_dagster.checks.readback import read_back
 
     seen = read_back(Person(), engine.state(), engine.connection(), since=datetime.now(timezone.utc), run_id="r")
     assert seen.notes == ["There is no snapshot yet."]

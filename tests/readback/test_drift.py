@@ -8,7 +8,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from cio_dagster.readback import ReadBack
+from cio_dagster.checks.readback import ReadBack
 from cio_dagster.report import Report
 from cio_dagster.specs import AnySpec, Collection, Device, Event, ManualSegment, Object, Person, Relationship
 from tests.engine import Engine

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
+from cio_dagster.checks.readback import Look, read_back
 from cio_dagster.deliver import reading
 from cio_dagster.errors import CredentialsRefused, Unavailable
-from cio_dagster.readback import Look, read_back
 from cio_dagster.specs import AnySpec, Collection, Device, Event, ManualSegment, Object, Person, Relationship
 from tests.engine import Engine
 from tests.readback.conftest import an_object, clean, found, keys_in_snapshot, look_back, person

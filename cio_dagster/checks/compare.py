@@ -49,7 +49,7 @@ def devices_of(people: Found) -> pl.DataFrame:
 def judge(
     rows: pl.DataFrame, removed: pl.DataFrame, seen: pl.DataFrame, values: pl.DataFrame, data: list[str], what: str
 ) -> pl.DataFrame:
-    """What differs (see `cio_dagster.readback.DIFFERENCE`), of the rows that were looked for.
+    """What differs (see `cio_dagster.checks.readback.DIFFERENCE`), of the rows that were looked for.
 
     seen
         `_key` of each row that was looked for, and `_absent`: why it is not there, or null.

@@ -12,10 +12,10 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from cio_dagster.checks.readback import Look, ReadBack, add_up, read_back, read_failures
 from cio_dagster.errors import DeliveryError, SyncError
 from cio_dagster.io_manager import WITHHELD, CustomerIOIOManager
 from cio_dagster.pool import pool_slots
-from cio_dagster.readback import Look, ReadBack, add_up, read_back, read_failures
 from cio_dagster.report import hashed
 from cio_dagster.specs import AnySpec, find_spec
 from cio_dagster.state import AssetState, last_reports, state_root

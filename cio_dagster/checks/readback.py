@@ -30,7 +30,7 @@ from typing import Any
 
 import polars as pl
 
-from cio_dagster import applied
+from cio_dagster.checks import compare
 from cio_dagster.deliver import Client, Connection, Traffic, run_async
 from cio_dagster.deliver import reading as read
 from cio_dagster.deliver.reading import FAILURE, Reader
@@ -318,7 +318,7 @@ async def _look(reader: Reader, spec: AnySpec, believed: _Believed) -> tuple[pl.
     if isinstance(spec, Collection):
         return await _look_at_collection(reader, spec, believed)
     counted: dict[str, int] = {}
-    values = pl.DataFrame(schema=applied.VALUE)
+    values = pl.DataFrame(schema=compare.VALUE)
     keys = pl.concat([believed.rows, believed.removed], how="diagonal").select("_key", pl.col("^_(person|object|token)$"))
     if keys.is_empty():
         return pl.DataFrame(schema=DIFFERENCE), keys.select("_key"), {}
@@ -328,7 +328,7 @@ async def _look(reader: Reader, spec: AnySpec, believed: _Believed) -> tuple[pl.
         case Object():
             found = await read.objects(reader, keys["_object"].to_list(), spec.object_type_id)
             seen = keys.join(_presence(found, "_object", "missing"), on="_object")
-            values = applied.values_of(found).join(keys, left_on="_id", right_on="_object").select(applied.VALUE.names())
+            values = compare.values_of(found).join(keys, left_on="_id", right_on="_object").select(compare.VALUE.names())
         case Relationship():
             seen = await _see_relationships(reader, spec, keys)
         case Person() | Device():
@@ -336,7 +336,7 @@ async def _look(reader: Reader, spec: AnySpec, believed: _Believed) -> tuple[pl.
             people = await read.people(reader, keys["_person"].unique(maintain_order=True).to_list(), kind)
             seen = keys.join(_presence(people, "_person", "person_missing"), on="_person")
             if isinstance(spec, Device):
-                devices = applied.devices_of(people)
+                devices = compare.devices_of(people)
                 there = devices.select(_person="_id", _token="_token", _there=True).unique()
                 seen = seen.join(there, on=["_person", "_token"], how="left").with_columns(
                     _absent=pl.coalesce("_absent", pl.when(pl.col("_there").is_null()).then(pl.lit("missing")))
@@ -344,11 +344,11 @@ async def _look(reader: Reader, spec: AnySpec, believed: _Believed) -> tuple[pl.
                 values = devices.join(keys, left_on=["_id", "_token"], right_on=["_person", "_token"])
             else:
                 seen = seen.with_columns(_absent=pl.col("_absent").replace({"person_missing": "missing"}))
-                values = applied.values_of(people).join(keys, left_on="_id", right_on="_person")
-            values = values.select(applied.VALUE.names())
+                values = compare.values_of(people).join(keys, left_on="_id", right_on="_person")
+            values = values.select(compare.VALUE.names())
     seen = seen.select("_key", "_absent")
     return (
-        applied.judge(believed.rows, believed.removed, seen, values, believed.data, _what(spec)),
+        compare.judge(believed.rows, believed.removed, seen, values, believed.data, _what(spec)),
         seen.select("_key"),
         counted,
     )
@@ -397,11 +397,11 @@ async def _look_at_collection(
         )
         return pl.concat([pl.DataFrame(schema=DIFFERENCE), lost], how="diagonal"), lost.select("_key"), {}
     meta, content = found
-    expected = applied.content_of(believed.rows, believed.data)
-    surplus = Counter(applied.canonical(row) for row in content)
+    expected = compare.content_of(believed.rows, believed.data)
+    surplus = Counter(compare.canonical(row) for row in content)
     differences: list[dict[str, str | None]] = []
     for key, text in expected.iter_rows():
-        same = applied.canonical(json.loads(text))
+        same = compare.canonical(json.loads(text))
         if surplus[same]:
             surplus[same] -= 1
         else:
