@@ -29,9 +29,13 @@ lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# Syncs of a million people beside a peer and a limit, in one run: BENCH="--rows 100000 --runs 3" for less.
-bench: setup
+# What syncs take, beside peers and limits in the same run; BENCH="--rows 100000 --runs 2 --only people" for less, "--help" for the rest.
+bench: .venv/bench
 	$(BIN)/python -m benchmarks $(BENCH)
 
+.venv/bench: .venv/ready
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,bench]'
+	@touch $@
+
 clean:
-	rm -rf .venv .demo
+	rm -rf .venv .demo .bench

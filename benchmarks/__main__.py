@@ -1,139 +1,77 @@
-"""`make bench`: a first and an unchanged sync of people to a sink on this machine, beside a peer and a limit in the same run.
+"""`make bench`: what syncs take, beside peers and limits in the same run, against the targets.
 
-The peer is Customer.io's own Python client (PyPI `customerio`), sending the same rows to the same sink in batches. The limit is Polars
-encoding the same rows as JSON and nothing else. Each is run several times, and the medians are printed, in rows a second; the peak
-memory is of the process that syncs. Ours also checks, compares, logs and commits; the others do not.
+Every measurement is a process of its own; the sink that answers is another, on the same cores. `--help` lists what can be asked for.
 """
 
 from __future__ import annotations
 
 import argparse
-import platform
-import resource
+import json
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from importlib.metadata import version
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
-import polars as pl
-from pydantic import SecretStr
 from rich.console import Console
-from rich.table import Table
 
-from cio_dagster import Person
-from cio_dagster.deliver import Connection
+from benchmarks import cases
+from benchmarks.bench import Bench
+from benchmarks.machine import this_machine
+from benchmarks.results import ROOMS, Results, Row, markdown, rooms_table, table
 from cio_dagster.sandbox.process import run_sandbox
-from cio_dagster.state import AssetState
-from cio_dagster.sync import sync
 
-PEER_ROWS = 50_000
-"""Rows that the peer sends: its speed does not depend on how many there are."""
+CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {"people": cases.people, "many": cases.many}
 
-BATCH_ROWS = 1_000
+ROOT = Path(__file__).parent.parent
 
 
-def main() -> None:
-    """Measure, and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--one", nargs=3, metavar=("WHAT", "URL", "FOLDER"), help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.one:
-        _one(*given.one, rows=given.rows)
-        return
-    names = ("sync, first", "sync, unchanged", "customerio client", "JSON encoding alone")
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    memory: list[int] = []
-    with run_sandbox("--sink") as sink, tempfile.TemporaryDirectory() as temporary:
-        source = Path(temporary) / "people.parquet"
-        _people(given.rows).sink_parquet(source)
-        for run in range(given.runs):
-            folder = Path(temporary) / str(run)
-            folder.mkdir()
-            (folder / "people.parquet").symlink_to(source)
-            for what in ("ours", "peer", "limit"):
-                printed = subprocess.run(
-                    [sys.executable, "-m", "benchmarks", "--rows", str(given.rows), "--one", what, sink.url, str(folder)],
-                    check=True,
-                    capture_output=True,
-                    text=True,
-                ).stdout.split()
-                if what == "ours":
-                    seconds["sync, first"].append(float(printed[0]))
-                    seconds["sync, unchanged"].append(float(printed[1]))
-                    memory.append(int(printed[2]))
-                else:
-                    seconds["customerio client" if what == "peer" else "JSON encoding alone"].append(float(printed[0]))
-    rates = {
-        name: (PEER_ROWS if "client" in name else given.rows) / statistics.median(taken) for name, taken in seconds.items()
-    }
-    table = Table(
-        "what", "rows/s", "against the client", title=f"{given.rows:,} people of 8 columns, medians of {given.runs} runs"
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a table, and write what was found."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
-    for name, rate in rates.items():
-        table.add_row(name, f"{rate:,.0f}", f"{rate / rates['customerio client']:,.1f} x")
-    console = Console(width=100)
-    console.print(table)
-    console.print(f"Peak memory of the syncing process: {statistics.median(memory):,.0f} MB")
-    console.print(f"Python {platform.python_version()}, Polars {version('polars')}, customerio {version('customerio')}")
-
-
-def _people(rows: int) -> pl.LazyFrame:
-    number = pl.int_range(rows, eager=False)
-    return (
-        pl.select(n=number)
-        .lazy()
-        .select(
-            customer_id=pl.format("cus_{}", "n"),
-            email=pl.format("person{}@example.com", "n"),
-            first_name=pl.format("Name {}", pl.col("n") % 1_000),
-            plan=pl.when(pl.col("n") % 3 == 0).then(pl.lit("free")).otherwise(pl.lit("pro")),
-            lifetime_value=(pl.col("n") % 10_000) / 7,
-            orders=pl.col("n") % 50,
-            created_at=pl.from_epoch(1_600_000_000 + pl.col("n")),
-            opted_in=pl.col("n") % 2 == 0,
-        )
+    parser.add_argument(
+        "--rows", type=int, default=cases.FULL, help="people; other tables are multiples of it (default: %(default)s)"
     )
+    parser.add_argument("--runs", type=int, default=5, help="of each measurement (default: %(default)s)")
+    parser.add_argument(
+        "--large-runs", type=int, default=3, help="of those at ten times the rows and more (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=f"some of: {' '.join(CASES)}"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / ".bench", help="where results.json and results.md go (default: .bench)"
+    )
+    given = parser.parse_args(arguments)
+    begun, console = time.monotonic(), Console(width=None if sys.stdout.isatty() else 150)
+    results = Results(this_machine(), given.rows)
 
+    @contextmanager
+    def say(what: str) -> Iterator[None]:
+        with console.status(what):
+            yield
+        console.log(what)
 
-def _one(what: str, url: str, folder: str, *, rows: int) -> None:
-    """One measurement, in a process of its own; prints seconds, and for ours the peak memory in MB."""
-    source = pl.scan_parquet(Path(folder) / "people.parquet")
-    if what == "ours":
-        connection = Connection(
-            "site", SecretStr("key"), SecretStr("key"), track_url=url, app_url=url, requests_per_second=1e6, burst=1_000_000
-        )
-        for run in ("first", "unchanged"):
-            begun = time.perf_counter()
-            report = sync(
-                source, Person(column="customer_id"), AssetState(Path(folder), "bench", "people"), connection, run_id=run
-            )
-            assert (report.created, report.planned.unchanged) == ((rows, 0) if run == "first" else (0, rows))
-            print(time.perf_counter() - begun)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
-    elif what == "peer":
-        import customerio
-
-        client = customerio.CustomerIO("site", "key")
-        frame = source.head(PEER_ROWS).with_columns(pl.col("created_at").dt.epoch("s")).collect()
-        begun = time.perf_counter()
-        for start in range(0, len(frame), BATCH_ROWS):
-            operations = [
-                {"type": "person", "action": "identify", "identifiers": {"id": row.pop("customer_id")}, "attributes": row}
-                for row in frame[start : start + BATCH_ROWS].to_dicts()
-            ]
-            # What client.batch does, which would insist on HTTPS.
-            client.send_request("POST", f"{url}/api/v2/batch", {"batch": operations})
-        print(time.perf_counter() - begun)
-    else:
-        begun = time.perf_counter()
-        for batch in source.collect_batches(chunk_size=100_000):
-            batch.select(pl.struct(pl.all()).struct.json_encode())
-        print(time.perf_counter() - begun)
+    with (
+        run_sandbox("--sink") as at_once,
+        run_sandbox("--sink", "--delay-ms", "50") as later,
+        tempfile.TemporaryDirectory(prefix="cio-bench-") as folder,
+    ):
+        bench = Bench(given.rows, given.runs, given.large_runs, Path(folder), {0: at_once, 50: later}, say)
+        for name in given.only:
+            results.rows += CASES[name](bench)
+    for what, rooms in bench.rooms.items():
+        results.rooms[what] = {name: statistics.median(one.get(name, 0.0) for one in rooms) for name in ROOMS}
+    results.minutes = (time.monotonic() - begun) / 60
+    console.print(table(results))
+    console.print(rooms_table(results))
+    given.output.mkdir(parents=True, exist_ok=True)
+    (given.output / "results.json").write_text(json.dumps(results.to_json(), indent=1) + "\n")
+    (given.output / "results.md").write_text(markdown(results))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,55 @@
+"""What is measured of this package: syncs from a DuckDB table to the last acknowledgement and the commit."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from pydantic import SecretStr
+
+from cio_dagster import Warehouse
+from cio_dagster.deliver import Connection
+from cio_dagster.specs import read_spec
+from cio_dagster.state import AssetState
+from cio_dagster.sync import sync
+
+UNLIMITED = 1_000_000
+
+BURST = 15
+"""Requests that may go at once where the rate is limited: a tenth of a second's, so that the rate counts. The default is 600."""
+
+
+def sync_query(
+    *,
+    database: str,
+    query: str,
+    spec: dict[str, Any],
+    state: str,
+    url: str,
+    run: str,
+    rate: float | None = None,
+    partition: str | None = None,
+) -> dict[str, Any]:
+    """One sync. `seconds` in all and by room, `requests`, and the report's counts of rows."""
+    connection = Connection(
+        "site",
+        SecretStr("key"),
+        SecretStr("key"),
+        track_url=url,
+        app_url=url,
+        requests_per_second=rate or UNLIMITED,
+        burst=BURST if rate else UNLIMITED,
+    )
+    warehouse = Warehouse(url=f"duckdb:///{database}")
+    begun = time.perf_counter()
+    frame = warehouse.query(query)
+    read = time.perf_counter() - begun
+    report = sync(frame, read_spec(spec), AssetState(Path(state), "bench", "asset", partition), connection, run_id=run)
+    seconds = time.perf_counter() - begun
+    warehouse.close()
+    if report.error:
+        raise report.error
+    counts = {name: getattr(report, name) for name in ("created", "updated", "removed", "sent")}
+    counts |= {name: getattr(report.planned, name) for name in ("source", "unchanged", "left_out", "rejected")}
+    return {"seconds": seconds, "rooms": {"read": read, **report.seconds}, "requests": report.requests, "counts": counts}

@@ -1,0 +1,60 @@
+"""The warehouse: a DuckDB file whose rows are made from their number, so that they are the same in every run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import duckdb
+
+COLUMNS = "customer_id, email, first_name, plan, lifetime_value, orders, created_at, opted_in"
+
+CHANGED, GONE = 100, 1_000
+"""One row in so many is changed, or gone, in a source that is so."""
+
+DAY = 86_400
+
+
+def people(database: Path, rows: int) -> str:
+    """Make a table of people of 8 columns, if it is not there; return the query that reads it."""
+    with duckdb.connect(str(database)) as connection:
+        connection.execute(f"""
+            create table if not exists people_{rows} as select
+                i as n, 'cus_' || i as customer_id, 'person' || i || '@example.com' as email, 'Name ' || (i % 1000) as first_name,
+                case when i % 3 = 0 then 'free' else 'pro' end as plan, (i % 10000) / 7 as lifetime_value, i % 50 as orders,
+                make_timestamp((1600000000 + i) * 1000000) as created_at, i % 2 = 0 as opted_in
+            from range({rows}) t(i)""")
+    return f"select {COLUMNS} from people_{rows}"
+
+
+def changed_people(rows: int) -> str:
+    """The query that reads the table of `people` with 1 % of its rows changed and 0.1 % gone."""
+    columns = COLUMNS.replace("orders", f"case when n % {CHANGED} = 1 then orders + 1 else orders end as orders")
+    return f"select {columns} from people_{rows} where n % {GONE} <> 0"
+
+
+def touched_people(rows: int, touched: int) -> str:
+    """The query that reads the table of `people` with the first rows changed, so many of them."""
+    columns = COLUMNS.replace("orders", f"case when n < {touched} then orders + 1 else orders end as orders")
+    return f"select {columns} from people_{rows}"
+
+
+def events(database: Path, rows: int, days: int) -> str:
+    """Make a table of events, so many a day from 2026-01-01 on, if it is not there; return the query that reads it."""
+    with duckdb.connect(str(database)) as connection:
+        connection.execute(f"""
+            create table if not exists events as select
+                'evt_' || i as event_id, 'cus_' || (i * 7919 % {rows}) as customer_id, (i % 10000) / 7 as total, i % 9 as items,
+                make_timestamp((1767225600 + i // {rows} * {DAY} + i % {rows} * {DAY} // {rows}) * 1000000) as ordered_at
+            from range({rows * days}) t(i)""")
+    return "select * from events"
+
+
+def members(database: Path, rows: int) -> tuple[str, str]:
+    """Make a table of ids; return the queries that read so many of them, and as many of which 1 % are others."""
+    churn = rows // 100
+    with duckdb.connect(str(database)) as connection:
+        connection.execute(
+            f"create table if not exists members as select i as n, 'cus_' || i as customer_id from range({rows + churn}) t(i)"
+        )
+    read = "select customer_id from members where n"
+    return f"{read} < {rows}", f"{read} >= {churn}"
