@@ -23,9 +23,11 @@ import polars as pl
 from typing_extensions import Self
 
 OUTCOME = pl.Schema(
-    {name: pl.String() for name in ("_outcome", "reason", "field", "message")} | {"at": pl.Datetime("us", "UTC")}
+    {name: pl.String() for name in ("_outcome", "_reason", "_field", "_message")} | {"_at": pl.Datetime("us", "UTC")}
 )
-"""What became of an operation: `accepted`, `refused` or `pending`; with reason, field and message where it was refused."""
+"""What became of an operation: `accepted`, `refused` or `pending`; with reason, field and message where it was refused.
+
+The names are none that an attribute can have, so that these columns can stand beside the operations'."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +85,9 @@ def read_outcomes(path: Path, operations: int) -> pl.DataFrame:
     for answer in _answers(path, operations):
         ranges.append(answer[0])
         refused.extend(answer[1])
-    answered = pl.DataFrame(ranges, schema={"from": pl.UInt32, "to": pl.UInt32, "at": OUTCOME["at"]}, orient="row")
+    answered = pl.DataFrame(ranges, schema={"from": pl.UInt32, "to": pl.UInt32, "_at": OUTCOME["_at"]}, orient="row")
     refusals = pl.DataFrame(
-        refused, schema={"_position": pl.UInt32, "reason": pl.String, "field": pl.String, "message": pl.String}, orient="row"
+        refused, schema={"_position": pl.UInt32, "_reason": pl.String, "_field": pl.String, "_message": pl.String}, orient="row"
     ).unique("_position", keep="last")
     positions = pl.select(_position=pl.int_range(operations, dtype=pl.UInt32)).set_sorted("_position")
     outcomes = positions.join_asof(answered.sort("from"), left_on="_position", right_on="from", strategy="backward")
@@ -93,10 +95,10 @@ def read_outcomes(path: Path, operations: int) -> pl.DataFrame:
     outcomes = outcomes.join(refusals, on="_position", how="left", maintain_order="left").with_columns(
         _outcome=pl.when(~reached)
         .then(pl.lit("pending"))
-        .when(pl.col("reason").is_not_null())
+        .when(pl.col("_reason").is_not_null())
         .then(pl.lit("refused"))
         .otherwise(pl.lit("accepted")),
-        at=pl.when(reached).then(pl.col("at")),
+        _at=pl.when(reached).then(pl.col("_at")),
     )
     return outcomes.select(OUTCOME.names()).cast(dict(OUTCOME))  # type: ignore[arg-type]
 

@@ -2,20 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime, timezone
+from typing import Any
 
 import polars as pl
 
 from cio_dagster.answers import has_answers, read_outcomes
 from cio_dagster.errors import GuardError
 from cio_dagster.plan import Plan
+from cio_dagster.report import rejects
 from cio_dagster.specs import AnySpec, Collection, Event
 from cio_dagster.state import OUTCOMES_SCHEMA, AssetState
 
 PLAN_COLUMNS = ["_position", "_row", "_operation", "_changes", "_body"]
 
 
-def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = None) -> pl.DataFrame:
+@dataclass(frozen=True)
+class Committed:
+    """What a commit found.
+
+    counted
+        How many operations had which outcome: `_operation`, `_outcome` (String), `rows` (UInt32).
+    refused
+        The operations that Customer.io refused, by reason (see `cio_dagster.report.rejects`).
+    """
+
+    counted: pl.DataFrame
+    refused: list[dict[str, Any]]
+
+    @property
+    def accepted(self) -> int:
+        """Operations that Customer.io accepted."""
+        return int(self.counted.filter(pl.col("_outcome") == "accepted")["rows"].sum())
+
+
+def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = None) -> Committed:
     """Write the snapshot, then what is unsettled, then the outcomes, then close the plan.
 
     Accepted rows enter the snapshot or leave it; refused and pending ones do neither, so that the next run tries them again.
@@ -23,14 +45,10 @@ def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = 
     begun
         Sending came as far as this position. By default all of the plan, if its log of answers was opened: then what is pending may have
         reached Customer.io or not, and is unsettled.
-
-    Returns how many operations had which outcome: `_operation`, `_outcome` (String), `rows` (UInt32).
     """
     operations = plan.operations()
     count = operations.select(pl.len()).collect().item()
-    # An attribute may be named `reason` or `message`, but none begins with an underscore as these do then.
-    answered = read_outcomes(plan.answers_path, count).rename(lambda name: "_" + name.removeprefix("_"))
-    done = pl.concat([operations, answered.lazy()], how="horizontal")
+    done = pl.concat([operations, read_outcomes(plan.answers_path, count).lazy()], how="horizontal")
     left_out = pl.col("_operation") == "left_out"
     done = done.with_columns(_outcome=pl.when(left_out).then(pl.lit("left_out")).otherwise("_outcome"))
     now = datetime.now(timezone.utc)
@@ -42,8 +60,10 @@ def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = 
     state.write_unsettled(_unsettled(state, plan, spec, done, begun, has_answers(plan.answers_path, count)))
     state.write_outcomes(_outcomes(state, plan, done, now), plan)
     counted = done.group_by("_operation", "_outcome").agg(rows=pl.len()).collect(engine="streaming")
+    refused = done.filter(pl.col("_outcome") == "refused")
+    found = Committed(counted, rejects(refused.select("_key", reason="_reason", field="_field", message="_message")))
     state.close_plan(plan)
-    return counted
+    return found
 
 
 def record_stop(state: AssetState, plan: Plan, stopped: GuardError) -> None:

@@ -19,7 +19,10 @@ Each carries fields beside its text. None ever holds a credential.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, TypeAlias
+
+Would: TypeAlias = Literal["remove", "create", "change", "send"]
+"""What a guard stopped."""
 
 
 class SyncError(Exception):
@@ -42,7 +45,7 @@ class GuardError(SyncError):
         message: str,
         *,
         guard: str,
-        would: Literal["remove", "create", "change", "send"],
+        would: Would,
         planned: int,
         known: int,
         option: str | None = None,

@@ -20,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from cio_dagster.errors import GuardError
+from cio_dagster.errors import GuardError, Would
 from cio_dagster.limits import COLLECTION_BYTES
 from cio_dagster.plan import DTYPES, Plan
 from cio_dagster.specs import AnySpec, Collection, Device, Event, Object, Person, Relationship, Threshold
@@ -79,15 +79,8 @@ def _empty_source(plan: Plan, spec: AnySpec) -> GuardError | None:
     if not (spec.removes and counts.known and counts.source == counts.rejected and counts.delete):
         return None
     found = "is empty" if counts.source == 0 else f"has {counts.rejected:,} rows, all of them rejected"
-    return GuardError(
-        f"Nothing was sent: the source {found}, but Customer.io holds {counts.known:,} rows from it, and {counts.delete:,} would be "
-        f"removed. {_allow('allow_deletes')}",
-        guard="empty_source",
-        would="remove",
-        planned=counts.delete,
-        known=counts.known,
-        option="allow_deletes",
-    )
+    said = f"the source {found}, but Customer.io holds {counts.known:,} rows from it, and {counts.delete:,} would be removed."
+    return _stop(plan, "empty_source", said, "remove", counts.delete)
 
 
 def _max_delete(plan: Plan, spec: AnySpec) -> GuardError | None:
@@ -103,14 +96,8 @@ def _max_delete(plan: Plan, spec: AnySpec) -> GuardError | None:
         stops, limit = exceeds(lost, counts.known, spec.max_delete), f"max_delete={spec.max_delete}"
     if not stops:
         return None
-    return GuardError(
-        f"Nothing was sent: {lost:,} of {counts.known:,} rows would be removed, more than {limit}. {_allow('allow_deletes')}",
-        guard="max_delete",
-        would="remove",
-        planned=lost,
-        known=counts.known,
-        option="allow_deletes",
-    )
+    said = f"{lost:,} of {counts.known:,} rows would be removed, more than {limit}."
+    return _stop(plan, "max_delete", said, "remove", lost)
 
 
 def _max_new_people(plan: Plan, spec: AnySpec) -> GuardError | None:
@@ -121,15 +108,9 @@ def _max_new_people(plan: Plan, spec: AnySpec) -> GuardError | None:
         return None  # A share of nothing: all of a first run is new.
     if not exceeds(counts.create, counts.known, spec.max_new_people):
         return None
-    return GuardError(
-        f"Nothing was sent: {counts.create:,} people would be created beside the {counts.known:,} known ones, more than "
-        f"max_new_people={spec.max_new_people}. {_allow('allow_changes')}",
-        guard="max_new_people",
-        would="create",
-        planned=counts.create,
-        known=counts.known,
-        option="allow_changes",
-    )
+    limit = f"max_new_people={spec.max_new_people}"
+    said = f"{counts.create:,} people would be created beside the {counts.known:,} known ones, more than {limit}."
+    return _stop(plan, "max_new_people", said, "create", counts.create)
 
 
 def _max_changed(plan: Plan, spec: AnySpec) -> GuardError | None:
@@ -143,15 +124,9 @@ def _max_changed(plan: Plan, spec: AnySpec) -> GuardError | None:
     if not exceeds(changed, counts.known, spec.max_changed):
         return None
     attributes = _changed_attributes(plan)
-    return GuardError(
-        f"Nothing was sent: {changed:,} of {counts.known:,} rows have changed, more than max_changed={spec.max_changed}; most of all "
-        f"{_in_words(attributes)}. {_allow('allow_changes')}",
-        guard="max_changed",
-        would="change",
-        planned=changed,
-        known=counts.known,
-        option="allow_changes",
-        attributes=attributes,
+    more = f"more than max_changed={spec.max_changed}; most of all {_in_words(attributes)}."
+    return _stop(
+        plan, "max_changed", f"{changed:,} of {counts.known:,} rows have changed, {more}", "change", changed, attributes
     )
 
 
@@ -163,19 +138,26 @@ def _collection_size(plan: Plan, spec: AnySpec) -> GuardError | None:
     size = plan.operations().select((lengths + 1).sum() + 1).collect().item()
     if size <= COLLECTION_BYTES:
         return None
-    return GuardError(
-        f"Nothing was sent: the collection's rows are {size:,} bytes as JSON; the limit is {COLLECTION_BYTES:,}. "
-        "Select fewer rows or columns.",
-        guard="collection_size",
-        would="send",
-        planned=plan.counts.create + plan.counts.keep,
-        known=plan.counts.known,
+    said = f"the collection's rows are {size:,} bytes as JSON; the limit is {COLLECTION_BYTES:,}. Select fewer rows or columns."
+    return _stop(plan, "collection_size", said, "send", plan.counts.create + plan.counts.keep)
+
+
+def _stop(
+    plan: Plan, guard: str, said: str, would: Would, planned: int, attributes: Mapping[str, int] | None = None
+) -> GuardError:
+    """What a guard says: that nothing was sent and why, and which option lifts it, if one does."""
+    option = {"remove": "allow_deletes", "create": "allow_changes", "change": "allow_changes"}.get(would)
+    lift = (
+        f" If that is meant, run it once with the option `{option}: true` (in the launchpad, under ops > this asset > config)."
     )
-
-
-def _allow(option: str) -> str:
-    return (
-        f"If that is meant, run it once with the option `{option}: true` (in the launchpad, under ops > this asset > config)."
+    return GuardError(
+        f"Nothing was sent: {said}{lift if option else ''}",
+        guard=guard,
+        would=would,
+        planned=planned,
+        known=plan.counts.known,
+        option=option,
+        attributes=attributes,
     )
 
 

@@ -19,12 +19,11 @@ from deltalake.exceptions import DeltaError
 
 from cio_dagster import deliver as delivery
 from cio_dagster import guards
-from cio_dagster.answers import read_outcomes
 from cio_dagster.commit import commit, record_stop
 from cio_dagster.deliver import Connection, Progress
 from cio_dagster.errors import DeliveryError, SpecError, StateError
 from cio_dagster.plan import Plan, make_plan
-from cio_dagster.report import Report, plan_report, rejects
+from cio_dagster.report import Report, plan_report
 from cio_dagster.specs import AnySpec, Event, ManualSegment, Object, read_spec
 from cio_dagster.state import AssetState, StateInfo
 
@@ -107,11 +106,11 @@ def sync(
 
         with _timed(seconds, "deliver"):
             begun = _deliver(plan, spec, connection, report, progress)
-        refused = rejects(_refused(plan))
         with _timed(seconds, "commit"):
-            report.count(commit(state, plan, spec, begun=begun))
+            committed = commit(state, plan, spec, begun=begun)
             state.tend(plan.sequence)
-        report.rejects = sorted(report.rejects + refused, key=lambda each: -int(each["rows"]))
+        report.count(committed.counted)
+        report.rejects = sorted(report.rejects + committed.refused, key=lambda each: -int(each["rows"]))
         state.save_report(report.to_json())
         return report
 
@@ -123,8 +122,7 @@ def recover(state: AssetState) -> int:
         # Never finished, or committed already.
         state.discard_plan()
         return 0
-    counted = commit(state, plan, read_spec(plan.spec))
-    return int(counted.filter(pl.col("_outcome") == "accepted")["rows"].sum())
+    return commit(state, plan, read_spec(plan.spec)).accepted
 
 
 def _plan(
@@ -200,13 +198,6 @@ def _deliver(plan: Plan, spec: AnySpec, connection: Connection, report: Report, 
     report.requests, report.bytes, report.retries = traffic.requests, traffic.bytes, traffic.retries
     report.throttled_seconds = traffic.throttled_seconds
     return traffic.begun
-
-
-def _refused(plan: Plan) -> pl.LazyFrame:
-    operations = plan.operations().select("_key")
-    count = operations.select(pl.len()).collect().item()
-    outcomes = read_outcomes(plan.answers_path, count).lazy()
-    return pl.concat([operations, outcomes], how="horizontal").filter(pl.col("_outcome") == "refused")
 
 
 @contextmanager

@@ -34,9 +34,9 @@ def test_each_position_has_an_outcome(path: Path) -> None:
     write(path)
     assert said(path, 10) == "arapaapprp"
     row = read_outcomes(path, 10).row(1, named=True)
-    assert (row["reason"], row["field"], row["message"]) == ("invalid", "attributes.plan", 'zu lang: ü\n"')
-    assert row["at"] is not None
-    assert read_outcomes(path, 10)["at"].is_null().to_list() == [letter == "p" for letter in said(path, 10)]
+    assert (row["_reason"], row["_field"], row["_message"]) == ("invalid", "attributes.plan", 'zu lang: ü\n"')
+    assert row["_at"] is not None
+    assert read_outcomes(path, 10)["_at"].is_null().to_list() == [letter == "p" for letter in said(path, 10)]
 
 
 @pytest.mark.parametrize("operations", [0, 5])

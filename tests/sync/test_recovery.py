@@ -120,12 +120,12 @@ def test_a_commit_made_twice_counts_once(engine: Engine, monkeypatch: pytest.Mon
     shutil.copytree(state.plan_folder, saved)
     plan = state.plan()
     assert plan is not None
-    first = commit(state, plan, EVENT)
+    first = commit(state, plan, EVENT).counted
     for _ in range(2):
         shutil.copytree(saved, state.plan_folder)
         again = state.plan()
         assert again is not None
-        assert commit(state, again, EVENT).equals(first)
+        assert commit(state, again, EVENT).counted.equals(first)
     snapshot = state.snapshot()
     assert snapshot is not None
     assert len(snapshot.collect()) == 30
