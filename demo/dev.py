@@ -26,9 +26,7 @@ def main() -> int:
     if not warehouse.exists():
         build(warehouse, today=date.today())
     with run_sandbox(port=8090, state=FOLDER / "customerio.sqlite") as sandbox:
-        print(
-            f"A Customer.io is running at {sandbox.url}; what it holds: {sandbox.url}/_sandbox/people, /events, /requests, ..."
-        )
+        print(f"A Customer.io is running at {sandbox.url}: open it in a browser to see what arrived.")
         print("Let a day pass in the warehouse: .venv/bin/python -m demo.warehouse advance .demo/warehouse.duckdb")
         command = [
             str(Path(sys.executable).parent / "dagster"),

@@ -25,6 +25,7 @@ from cio_dagster.sandbox.settings import Settings
 from cio_dagster.sandbox.store import Store
 from cio_dagster.sandbox.track_v1 import TrackV1
 from cio_dagster.sandbox.track_v2 import TrackV2
+from cio_dagster.sandbox.ui.pages import Pages
 from cio_dagster.sandbox.workspace import Workspace
 
 REQUEST_BYTES = 256 * 1024 * 1024
@@ -50,6 +51,7 @@ def application(store: Store, settings: Settings, credentials: Credentials) -> w
         AppCollections(workspace),
         AppExports(workspace, intake),
         Inspect(workspace, intake, faults, log),
+        Pages(workspace, log),
     ):
         app.add_routes(part.routes())
 
@@ -72,7 +74,7 @@ def _raise_unless_cancelled(task: asyncio.Task[None]) -> None:
 
 def api_of(path: str) -> str | None:
     """Which API a path belongs to: ``track``, ``app``, or None for the sandbox's own pages."""
-    if path.startswith("/_sandbox/"):
+    if path == "/" or path.startswith("/_sandbox/"):
         return None
     return "app" if path.startswith("/v1/") else "track"
 

@@ -69,7 +69,8 @@ def test_given_keys_are_asked_for_in_either_base64_alphabet() -> None:
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("GET", "/"),
+        ("POST", "/"),
+        ("GET", "/nothing"),
         ("GET", "/api/v1/nothing"),
         ("POST", "/api/v1/accounts/region"),
         ("HEAD", "/api/v1/accounts/region"),
