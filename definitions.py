@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -18,6 +19,7 @@ from cio_dagster import (
     CustomerIOIOManager,
     Device,
     Event,
+    Freshness,
     ManualSegment,
     Object,
     Person,
@@ -45,6 +47,11 @@ tables = [dg.AssetSpec(["raw", name], group_name="warehouse", kinds={"duckdb", "
 def table(name: str) -> dg.AssetKey:
     """The asset key of a warehouse table."""
     return dg.AssetKey(["raw", name])
+
+
+def loaded_at(name: str) -> str:
+    """The query that says when a warehouse table was loaded last."""
+    return f"select loaded_at from raw.loads where table_name = '{name}'"
 
 
 @customerio_asset(
@@ -120,8 +127,8 @@ def account_members(warehouse: Warehouse) -> pl.LazyFrame:
 
 SYNCS = [people, devices, orders, plans, vip_customers, accounts, account_members]
 
-# After each run, what Customer.io holds is read back and compared.
-CHECKS = build_customerio_checks(SYNCS)
+# After each run: is all as planned, does Customer.io hold it, is a guard near, and was the table that it came from loaded of late?
+CHECKS = build_customerio_checks(SYNCS, freshness={people: Freshness(loaded_at("customers"), within=timedelta(hours=26))})
 
 # Where it all ends up, so that the lineage reads table -> asset -> Customer.io.
 workspace = dg.AssetSpec("customerio_workspace", group_name="customerio", deps=SYNCS, kinds={"customerio"})

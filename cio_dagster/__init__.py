@@ -1,7 +1,7 @@
 """Warehouse tables as Customer.io people, devices, events, collections, segments, objects and relationships: Dagster assets."""
 
 from cio_dagster.asset import SyncConfig, customerio_asset
-from cio_dagster.checks import Look, build_customerio_checks
+from cio_dagster.checks import Freshness, Look, build_customerio_checks
 from cio_dagster.errors import (
     CredentialsRefused,
     DeliveryError,
@@ -31,6 +31,7 @@ __all__ = [
     "DeliveryError",
     "Device",
     "Event",
+    "Freshness",
     "GuardError",
     "LockedError",
     "Look",

@@ -2,12 +2,17 @@
 
 | module | |
 |---|---|
+| `build` | the asset checks of the assets: `build_customerio_checks` |
+| `last_run` | which reports a check is about |
+| `verdicts` | what a run's reports say against it: pure functions |
+| `freshness` | how old the newest row of a source is |
+| `applied` | the check `applied_in_customerio` |
 | `readback` | reads back what Customer.io holds, and puts what differs to pending again |
 | `compare` | whether what was found is what was sent: pure functions |
-| `applied` | the asset check `applied_in_customerio`, a step of its own |
 """
 
-from cio_dagster.checks.applied import build_customerio_checks
+from cio_dagster.checks.build import build_customerio_checks
+from cio_dagster.checks.freshness import Freshness
 from cio_dagster.checks.readback import Look
 
-__all__ = ["Look", "build_customerio_checks"]
+__all__ = ["Freshness", "Look", "build_customerio_checks"]

@@ -1,10 +1,8 @@
-"""The asset check `applied_in_customerio`: after an asset's step, what Customer.io holds is read back and compared.
+"""The asset check `applied_in_customerio`: after an asset's step, what Customer.io holds is read back and compared."""
 
-A step of its own, so that a run is not held up by what Customer.io takes its time over, and so that it can be run alone, at any time after.
-"""
+from __future__ import annotations
 
-# No postponed annotations here: Dagster looks at that of `context` itself.
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -17,72 +15,32 @@ from cio_dagster.errors import DeliveryError, SyncError
 from cio_dagster.io_manager import WITHHELD, CustomerIOIOManager
 from cio_dagster.pool import pool_slots
 from cio_dagster.report import hashed
-from cio_dagster.specs import AnySpec, find_spec
-from cio_dagster.state import AssetState, last_reports, state_root
-
-CHECK = "applied_in_customerio"
+from cio_dagster.specs import AnySpec
+from cio_dagster.state import AssetState, state_root
 
 SHOWN = 50
 """Differences in a check's metadata; the outcomes table has them all (operation `read_back`)."""
 
 
-def build_customerio_checks(assets: Iterable[Any], look: Look | None = None) -> list[dg.AssetChecksDefinition]:
-    """The check `applied_in_customerio` of each Customer.io asset among these, for `dg.Definitions(asset_checks=...)`.
-
-    look
-        How many rows are read back, by how many App API requests, and for how long a difference may still go away (see `Look`).
-
-    It reads back every partition that the run wrote; alone, those that the last run wrote. It is red where something differs, with the
-    differences as a table, and those rows are pending again: the next run of the asset sends them. It is a warning where Customer.io
-    could not be read. It never blocks what is downstream, and takes the pool of its asset, whose rate budget it shares: a slot is held while a
-    difference is waited for.
-    """
-    return [
-        _check(asset, key, spec, look or Look())
-        for asset in assets
-        if isinstance(asset, dg.AssetsDefinition)
-        for key in sorted(asset.keys)
-        if (spec := find_spec(asset.metadata_by_key.get(key) or {})) is not None
-    ]
-
-
-def _check(asset: dg.AssetsDefinition, key: dg.AssetKey, spec: AnySpec, look: Look) -> dg.AssetChecksDefinition:
-    manager_key, pool = asset.get_io_manager_key_for_asset_key(key), asset.op.pool
-
-    @dg.asset_check(
-        asset=key,
-        name=CHECK,
-        description="Customer.io holds what it accepted, as far as it was read back.",
-        required_resource_keys={manager_key},
-        pool=pool,
-    )
-    def applied(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        manager: CustomerIOIOManager = getattr(context.resources, manager_key)
-        in_run = key in context.job_def.asset_layer.selected_asset_keys
-        reports = _reports(manager, key, context.run.run_id if in_run else None)
-        if not reports and in_run:
-            return dg.AssetCheckResult(passed=True, description="This run delivered nothing, so nothing was read back.")
-        if not reports:
-            return _unsure("No run has delivered anything yet, so there is nothing to read back.")
-        try:
-            slots = pool_slots(context.instance, pool) or 1
-            found = _read_back(manager, key, spec, reports, context.run.run_id, look, slots)
-        except SyncError as error:
-            return _unsure(_why(error, shown=manager.show_values))
-        result = _verdict(found, shown=manager.show_values)
-        if not result.passed:
-            context.log.warning(f"{key.to_user_string()}: {result.description}")
-        return result
-
-    return applied
-
-
-def _reports(manager: CustomerIOIOManager, key: dg.AssetKey, run_id: str | None) -> list[dict[str, Any]]:
-    """The reports of the partitions that a run wrote; without a run those of the last one."""
-    reports = last_reports(state_root(manager.state), manager.customerio.workspace, "/".join(key.path))
-    if run_id is None and reports:
-        run_id = max(reports, key=lambda report: str(report.get("since") or ""))["run_id"]
-    return [report for report in reports if report["run_id"] == run_id]
+def applied_in_customerio(
+    context: dg.AssetCheckExecutionContext,
+    manager: CustomerIOIOManager,
+    key: dg.AssetKey,
+    spec: AnySpec,
+    reports: Sequence[dict[str, Any]],
+    look: Look,
+    pool: str | None,
+) -> dg.AssetCheckResult:
+    """Read back what the runs of these reports delivered, and say what differs; a warning where that cannot be read."""
+    try:
+        slots = pool_slots(context.instance, pool) or 1
+        found = _read_back(manager, key, spec, reports, context.run.run_id, look, slots)
+    except SyncError as error:
+        return unsure(_why(error, shown=manager.show_values))
+    result = _verdict(found, shown=manager.show_values)
+    if not result.passed:
+        context.log.warning(f"{key.to_user_string()}: {result.description}")
+    return result
 
 
 def _read_back(
@@ -146,7 +104,8 @@ def _verdict(found: Sequence[tuple[str | None, ReadBack]], *, shown: bool) -> dg
     return dg.AssetCheckResult(passed=not rows, severity=dg.AssetCheckSeverity.ERROR, description=text, metadata=metadata)
 
 
-def _unsure(text: str) -> dg.AssetCheckResult:
+def unsure(text: str) -> dg.AssetCheckResult:
+    """A check that could not be made: a warning, with the reason."""
     return dg.AssetCheckResult(passed=False, severity=dg.AssetCheckSeverity.WARN, description=text)
 
 
