@@ -7,23 +7,22 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import cases
 from benchmarks.bench import Bench
+from benchmarks.cases import CASES
+from benchmarks.cases.figures import FULL
+from benchmarks.cases.people import growth_points
 from benchmarks.machine import this_machine
-from benchmarks.results import ROOMS, Results, Row, markdown, rooms_table, table
+from benchmarks.results import Results, markdown, rooms_table, table
 from cio_dagster.sandbox.process import run_sandbox
-
-CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {"people": cases.people, "many": cases.many}
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,11 +33,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
-        "--rows", type=int, default=cases.FULL, help="people; other tables are multiples of it (default: %(default)s)"
+        "--rows", type=int, default=FULL, help="people; other tables are multiples of it (default: %(default)s)"
     )
     parser.add_argument("--runs", type=int, default=5, help="of each measurement (default: %(default)s)")
     parser.add_argument(
         "--large-runs", type=int, default=3, help="of those at ten times the rows and more (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--largest",
+        type=int,
+        default=10,
+        metavar="TIMES",
+        help="grow to so many times the rows, such as 30 (default: %(default)s)",
     )
     parser.add_argument(
         "--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=f"some of: {' '.join(CASES)}"
@@ -61,17 +67,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run_sandbox("--sink", "--delay-ms", "50") as later,
         tempfile.TemporaryDirectory(prefix="cio-bench-") as folder,
     ):
-        bench = Bench(given.rows, given.runs, given.large_runs, Path(folder), {0: at_once, 50: later}, say)
+        bench = Bench(given.rows, given.runs, given.large_runs, given.largest, Path(folder), {0: at_once, 50: later}, say)
         for name in given.only:
             results.rows += CASES[name](bench)
-    for what, rooms in bench.rooms.items():
-        results.rooms[what] = {name: statistics.median(one.get(name, 0.0) for one in rooms) for name in ROOMS}
-    results.minutes = (time.monotonic() - begun) / 60
+            if name == "growth":
+                results.points = growth_points(bench)
+            results.rooms = bench.medians_of_rooms()
+            results.minutes = (time.monotonic() - begun) / 60
+            _write(results, given.output)
     console.print(table(results))
     console.print(rooms_table(results))
-    given.output.mkdir(parents=True, exist_ok=True)
-    (given.output / "results.json").write_text(json.dumps(results.to_json(), indent=1) + "\n")
-    (given.output / "results.md").write_text(markdown(results))
+
+
+def _write(results: Results, folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results.to_json(), indent=1) + "\n")
+    (folder / "results.md").write_text(markdown(results))
 
 
 if __name__ == "__main__":

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import math
 import shutil
+import statistics
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -13,11 +15,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmarks import ours, source
+from benchmarks import source
 from benchmarks.child import measure
+from benchmarks.measured import ours
+from benchmarks.results import ROOMS
 from cio_dagster import Event, ManualSegment, Person
 from cio_dagster.sandbox.process import RunningSandbox
 from cio_dagster.specs import AnySpec
+from cio_dagster.state import AssetState
 
 Found = dict[str, Any]
 """What one measurement gave: `seconds`, `peak_mb`, `imports_mb`, and for syncs `rooms`, `requests` and `counts`."""
@@ -54,6 +59,25 @@ class People:
     changed: list[Found] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Events:
+    """Syncs of one day's new events: with none before, with earlier days in partitions of their own, and with them in the same partition."""
+
+    recorded: list[Found] = field(default_factory=list)
+    recorded_by_day: list[Found] = field(default_factory=list)
+    alone: list[Found] = field(default_factory=list)
+    by_day: list[Found] = field(default_factory=list)
+    whole: list[Found] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Syncs of a segment's members."""
+
+    first: list[Found] = field(default_factory=list)
+    mirrored: list[Found] = field(default_factory=list)
+
+
 @dataclass
 class Bench:
     """What the measurements share. `sinks` by the milliseconds in which they answer."""
@@ -61,6 +85,7 @@ class Bench:
     rows: int
     runs: int
     large_runs: int
+    largest: int
     folder: Path
     sinks: dict[int, RunningSandbox]
     say: Callable[[str], AbstractContextManager[object]]
@@ -90,11 +115,72 @@ class Bench:
         return found
 
     @cached_property
+    def few_people(self) -> People:
+        """At a tenth of that."""
+        found = People(self.rows // 10)
+        for _ in range(self.runs):
+            state = self.new_state()
+            found.first.append(self._first(found.rows, state))
+            self._again(found, state)
+        return found
+
+    @cached_property
     def many_people(self) -> People:
         """At ten times that: one first sync, and the others from a copy of its state each."""
-        found, kept = People(self.rows * 10), self.new_state()
-        found.first.append(self._first(found.rows, kept))
-        for _ in range(self.large_runs):
+        return self._from_one_first(self.rows * 10, self.large_runs)
+
+    @cached_property
+    def most_people(self) -> People | None:
+        """At the largest size, if one was asked for."""
+        return self._from_one_first(self.rows * self.largest, 1) if self.largest > 10 else None
+
+    @cached_property
+    def events(self) -> Events:
+        """New events of a day with no earlier ones, with earlier ones in partitions of their own, and with them in one partition."""
+        *earlier, new = source.events(self.database, self.rows, DAYS + 1)
+        days = {f"2026-01-{day + 1:02}": query for day, query in enumerate([*earlier, new])}
+        whole, parts, found = self.new_state(), self.new_state(), Events()
+        nothing, everything = {"left_out": self.rows * DAYS, "sent": 0}, {"sent": self.rows}
+        *history, today = days
+        past = {day: days[day] for day in history}
+        found.recorded.append(self.sync("earlier events, whole", _together(earlier), EVENTS, whole, nothing))
+        found.recorded_by_day.append(self.sync_days("earlier events, by day", past, EVENTS, parts, nothing))
+        for _ in range(self.runs):
+            for name, root, into in (("none", self.new_state(), found.alone), ("by day", parts, found.by_day)):
+                what = f"new events, earlier ones: {name}"
+                into.append(self.sync(what, new, EVENTS, root, everything, partition=today))
+                shutil.rmtree(AssetState(root, *ours.NAMES, today).folder)
+            state = self.new_state()
+            shutil.copytree(whole, state)
+            found.whole.append(self.sync("new events, earlier ones: whole", new, EVENTS, state, everything))
+            shutil.rmtree(state)
+        return found
+
+    @cached_property
+    def segment(self) -> Segment:
+        """A first sync of members, and mirrors of as many of whom 1 % are others."""
+        found, kept, churn = Segment(), self.new_state(), self.rows // 100
+        before, after = source.members(self.database, self.rows)
+        found.first.append(self.sync("members, first", before, MEMBERS, kept, {"created": self.rows}))
+        for _ in range(self.runs):
+            state = self.new_state()
+            shutil.copytree(kept, state)
+            found.mirrored.append(self.sync("members, 1 % others", after, MEMBERS, state, {"created": churn, "removed": churn}))
+            shutil.rmtree(state)
+        shutil.rmtree(kept)
+        return found
+
+    def medians_of_rooms(self) -> dict[str, dict[str, float]]:
+        """By sync, the median seconds of each room."""
+        return {
+            what: {room: statistics.median(one.get(room, 0.0) for one in runs) for room in ROOMS}
+            for what, runs in self.rooms.items()
+        }
+
+    def _from_one_first(self, rows: int, runs: int) -> People:
+        found, kept = People(rows), self.new_state()
+        found.first.append(self._first(rows, kept))
+        for _ in range(runs):
             state = self.new_state()
             shutil.copytree(kept, state)
             self._again(found, state)
@@ -103,11 +189,19 @@ class Bench:
 
     def sync(self, what: str, query: str, spec: AnySpec, state: Path, expected: dict[str, int], **more: Any) -> Found:
         """Measure one sync. Raises RuntimeError where it did something else than it was measured for."""
+        return self._sync(ours.sync_query, what, spec, state, expected, query=query, **more)
+
+    def sync_days(self, what: str, queries: dict[str, str], spec: AnySpec, state: Path, expected: dict[str, int]) -> Found:
+        """Measure syncs of several partitions together."""
+        return self._sync(ours.sync_queries, what, spec, state, expected, queries=queries)
+
+    def _sync(
+        self, function: Callable[..., Found], what: str, spec: AnySpec, state: Path, expected: dict[str, int], **more: Any
+    ) -> Found:
         found = self.measure(
             what,
-            ours.sync_query,
+            function,
             database=str(self.database),
-            query=query,
             spec=spec.model_dump(mode="json"),
             state=str(state),
             run=f"run-{next(_numbers)}",
@@ -139,10 +233,14 @@ class Bench:
         rows, query = found.rows, source.people(self.database, found.rows)
         expected = {"unchanged": rows, "created": 0, "updated": 0, "removed": 0}
         found.unchanged.append(self.sync(f"{rows:,} people, unchanged", query, PEOPLE, state, expected))
-        expected = {"updated": rows // source.CHANGED, "removed": rows // source.GONE, "created": 0}
+        expected = {"updated": rows // source.CHANGED, "removed": math.ceil(rows / source.GONE), "created": 0}
         what = f"{rows:,} people, 1 % changed, 0.1 % gone"
         found.changed.append(self.sync(what, source.changed_people(rows), PEOPLE, state, expected))
         shutil.rmtree(state)
+
+
+def _together(queries: Iterable[str]) -> str:
+    return " union all ".join(queries)
 
 
 def _processor_seconds(pid: int) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import duckdb
@@ -38,15 +39,17 @@ def touched_people(rows: int, touched: int) -> str:
     return f"select {columns} from people_{rows}"
 
 
-def events(database: Path, rows: int, days: int) -> str:
-    """Make a table of events, so many a day from 2026-01-01 on, if it is not there; return the query that reads it."""
+def events(database: Path, rows: int, days: int) -> list[str]:
+    """Make a table of events, so many a day from 2026-01-01 on, if it is not there; return the query that reads each day's."""
+    first = 1_767_225_600
     with duckdb.connect(str(database)) as connection:
         connection.execute(f"""
             create table if not exists events as select
                 'evt_' || i as event_id, 'cus_' || (i * 7919 % {rows}) as customer_id, (i % 10000) / 7 as total, i % 9 as items,
-                make_timestamp((1767225600 + i // {rows} * {DAY} + i % {rows} * {DAY} // {rows}) * 1000000) as ordered_at
+                make_timestamp(({first} + i // {rows} * {DAY} + i % {rows} * {DAY} // {rows}) * 1000000) as ordered_at
             from range({rows * days}) t(i)""")
-    return "select * from events"
+    starts = [f"make_timestamp({first + day * DAY}000000)" for day in range(days + 1)]
+    return [f"select * from events where ordered_at >= {a} and ordered_at < {b}" for a, b in itertools.pairwise(starts)]
 
 
 def members(database: Path, rows: int) -> tuple[str, str]:
