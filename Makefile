@@ -21,8 +21,13 @@ demo: setup
 dev: setup
 	$(BIN)/python -m demo.dev
 
-test: setup
+test: .venv/test
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(TESTS)
+
+# The tests' warehouses are large; nothing else needs them.
+.venv/test: .venv/ready
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,warehouses]'
+	@touch $@
 
 lint: setup
 	$(BIN)/ruff check

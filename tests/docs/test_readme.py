@@ -50,12 +50,3 @@ def test_the_table_of_objects_is_that_of_the_specs() -> None:
             assert f"`{behavior}`" in behaviors, (name, behavior)
         if "key" in fields:
             assert set(typing.get_args(fields["key"].annotation)) <= set(re.findall(r"`(\w+)`", keys)), name
-
-
-def test_its_figures_are_those_of_the_last_published_benchmarks() -> None:
-    results = ROOT / "benchmarks" / "results.json"
-    if not results.exists():
-        pytest.skip("no benchmarks were published yet")
-    publish = pytest.importorskip("benchmarks.publish", reason="make bench installs what it needs")
-    section = README.split(publish.HEADING)[1].split("\n## ")[0]
-    assert section.strip() == publish.section(publish.Results.read(results)).strip()

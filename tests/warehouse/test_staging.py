@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,10 @@ print(json.dumps({"rows": rows, "megabytes": (after - before) / 1024}))
 """
 WIDE = "select i as id, 'customer-' || i as name, md5(cast(i as text)) as first, md5(cast(-i as text)) as second from {series}"
 
+WIDE_SQLITE = WIDE.replace("md5(cast(i as text))", "hex(zeroblob(16))").replace(
+    "md5(cast(-i as text))", "hex(zeroblob(15)) || i"
+)
+
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -42,11 +47,23 @@ def files(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("engine", ["duckdb", "postgres"])
-def test_two_million_rows_stay_out_of_memory(request: pytest.FixtureRequest, engine: str) -> None:
-    url = "duckdb://" if engine == "duckdb" else request.getfixturevalue("postgres_url")
-    series = "range($rows) as t(i)" if engine == "duckdb" else "generate_series(1, $rows) as t(i)"
-    command = [sys.executable, "-c", MILLIONS, url, WIDE.format(series=series)]
+SERIES = {
+    "duckdb": "range($rows) as t(i)",
+    "postgres": "generate_series(1, $rows) as t(i)",
+    "sqlite": "(with recursive n(i) as (select 1 union all select i + 1 from n where i < $rows) select i from n)",
+}
+
+
+@pytest.mark.parametrize("engine", SERIES)
+def test_two_million_rows_stay_out_of_memory(request: pytest.FixtureRequest, tmp_path: Path, engine: str) -> None:
+    url = "duckdb://" if engine == "duckdb" else f"sqlite:///{tmp_path}/empty.db"
+    series = SERIES[engine]
+    if engine == "postgres":
+        url = request.getfixturevalue("postgres_url")
+    if engine == "sqlite":
+        pytest.importorskip("adbc_driver_sqlite")
+        sqlite3.connect(tmp_path / "empty.db").close()
+    command = [sys.executable, "-c", MILLIONS, url, (WIDE_SQLITE if engine == "sqlite" else WIDE).format(series=series)]
     output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     measured = json.loads(output)
     assert measured["rows"] == 2_000_000
@@ -96,15 +113,18 @@ def test_process_that_ends_leaves_nothing(temporary: Path) -> None:
     assert files(temporary) == []
 
 
-def test_dagster_tears_down_after_the_run(temporary: Path) -> None:
+def test_dagster_tears_down_after_the_run(temporary: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SOME_THREADS", "3")
+
     @dg.asset
     def upstream(warehouse: Warehouse) -> int:
-        frame = warehouse.query("select $x as x", x=7)
+        frame = warehouse.query("select $x + current_setting('threads') as x", x=7)
         assert len(files(temporary)) == 1
         return int(frame.collect().item())
 
-    result = dg.materialize([upstream], resources={"warehouse": Warehouse(url="duckdb://")})
-    assert result.output_for_node("upstream") == 7
+    warehouse = Warehouse(url="duckdb://", options={"threads": dg.EnvVar("SOME_THREADS")})
+    result = dg.materialize([upstream], resources={"warehouse": warehouse})
+    assert result.output_for_node("upstream") == 10
     assert files(temporary) == []
 
 
@@ -142,7 +162,7 @@ def test_interrupted_query_leaves_no_file(either: Warehouse, temporary: Path, mo
     def interrupt(name: str, array: pa.Array) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("cio_dagster.warehouse._check_range", interrupt)
+    monkeypatch.setattr("cio_dagster.warehouse.staging._check_range", interrupt)
     with pytest.raises(KeyboardInterrupt):
         either.query("select 1 as x")
     assert files(temporary) == []
