@@ -6,7 +6,6 @@ Every measurement is a process of its own; the sink that answers is another, on 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -21,10 +20,13 @@ from benchmarks.cases import CASES
 from benchmarks.cases.figures import FULL
 from benchmarks.cases.people import growth_points
 from benchmarks.machine import this_machine
-from benchmarks.results import Results, markdown, rooms_table, table
+from benchmarks.plots import plot
+from benchmarks.publish import publish
+from benchmarks.results import Results, rooms_table, table, write
 from cio_dagster.sandbox.process import run_sandbox
 
-ROOT = Path(__file__).parent.parent
+SCRATCH = Path(__file__).parent.parent / ".bench"
+"""Where results.json, results.md and the pictures of every run go."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -50,11 +52,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=f"some of: {' '.join(CASES)}"
     )
     parser.add_argument(
-        "--output", type=Path, default=ROOT / ".bench", help="where results.json and results.md go (default: .bench)"
+        "--publish", action="store_true", help="write into the repository: benchmarks/, docs/images/ and the README's figures"
     )
+    parser.add_argument("--read", type=Path, metavar="RESULTS.JSON", help="measure nothing, and show what was found before")
     given = parser.parse_args(arguments)
-    begun, console = time.monotonic(), Console(width=None if sys.stdout.isatty() else 150)
-    results = Results(this_machine(), given.rows)
+    if given.publish and (given.rows != FULL or given.only != list(CASES)):
+        parser.error("--publish is for all cases at their full size")
+    console = Console(width=None if sys.stdout.isatty() else 150)
+    results = Results.read(given.read) if given.read else _measured(given, console)
+    console.print(table(results))
+    console.print(rooms_table(results))
+    plot(results, SCRATCH)
+    if given.publish:
+        publish(results)
+
+
+def _measured(given: argparse.Namespace, console: Console) -> Results:
+    """Measure; after each case, what was found so far is in SCRATCH."""
+    begun, results = time.monotonic(), Results(this_machine(), given.rows)
 
     @contextmanager
     def say(what: str) -> Iterator[None]:
@@ -74,15 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 results.points = growth_points(bench)
             results.rooms = bench.medians_of_rooms()
             results.minutes = (time.monotonic() - begun) / 60
-            _write(results, given.output)
-    console.print(table(results))
-    console.print(rooms_table(results))
-
-
-def _write(results: Results, folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(json.dumps(results.to_json(), indent=1) + "\n")
-    (folder / "results.md").write_text(markdown(results))
+            write(results, SCRATCH)
+    return results
 
 
 if __name__ == "__main__":

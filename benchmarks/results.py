@@ -61,9 +61,8 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """The row with what follows from it."""
-        values = [round(value, 4) for value in self.values]
-        found = {"median": self.median, "min": min(values), "max": max(values), "rows_per_second": self.rate, "met": self.met}
-        return asdict(self) | {"values": values} | found
+        spread = {"median": self.median, "min": min(self.values), "max": max(self.values)}
+        return asdict(self) | spread | {"rows_per_second": self.rate, "met": self.met}
 
 
 @dataclass
@@ -93,6 +92,13 @@ class Results:
         found = json.loads(path.read_text())
         rows = [Row(**{name: row[name] for name in Row.__dataclass_fields__}) for row in found["rows"]]
         return cls(**found | {"machine": Machine(**found["machine"]), "rows": rows})
+
+
+def write(results: Results, folder: Path) -> None:
+    """Write `results.json` and `results.md`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(json.dumps(results.to_json(), indent=1) + "\n")
+    (folder / "results.md").write_text(markdown(results))
 
 
 def table(results: Results) -> Table:
@@ -131,43 +137,20 @@ def markdown(results: Results) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-SUMMARY = {
-    "peer-customerio-50": "Customer.io's Python client, one person a call",
-    "peer-customerio-batch-50": "the same, in batches",
-    "peer-async-50": "async-customerio, one person a call, 8 in flight",
-    "peer-async-batch-50": "the same, in batches",
-    "peer-drt-50": "drt-core with its REST destination, in batches",
-    "fivetran": "Fivetran Activations, as it publishes",
-}
-"""The figures that the README compares with."""
-
-
-def summary(results: Results) -> str:
-    """What the README shows: the first sync beside each peer, and what of the targets is ratios of one run."""
-    ours = results.row("limited")
-    assert ours is not None
-    assert ours.rate is not None
-    lines = ["| A first sync beside | is faster |", "|---|--:|"]
-    for name, what in SUMMARY.items():
-        peer = results.row(name)
-        if peer is not None and peer.rate:
-            lines.append(f"| {what} | {_number(ours.rate / peer.rate)} times |")
-    return "\n".join(lines)
-
-
 def _cells(row: Row) -> list[str]:
     met = {None: "", True: "yes", False: "no"}[row.met]
-    target = "" if row.target is None else f"{'at least' if row.at_least else 'at most'} {_number(row.target)} {row.unit}"
+    target = "" if row.target is None else f"{'at least' if row.at_least else 'at most'} {number(row.target)} {row.unit}"
     rate = "" if row.rate is None else f"{row.rate:,.0f}"
-    spread = f"{_number(min(row.values))} to {_number(max(row.values))}" if len(row.values) > 1 else ""
-    return [row.what, f"{_number(row.median)} {row.unit}", spread, str(len(row.values)), rate, target, met]
+    spread = f"{number(min(row.values))} to {number(max(row.values))}" if len(row.values) > 1 else ""
+    return [row.what, f"{number(row.median)} {row.unit}", spread, str(len(row.values)), rate, target, met]
 
 
 def _rooms(results: Results) -> list[list[str]]:
     return [[name, *(f"{seconds[room]:.2f}" for room in ROOMS)] for name, seconds in results.rooms.items()]
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
+    """A figure, with as many digits as matter."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 

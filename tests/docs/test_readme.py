@@ -8,6 +8,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from benchmarks.readme import HEADING, section
+from benchmarks.results import Results
 from cio_dagster.state import OUTCOMES_SCHEMA
 
 ROOT = Path(__file__).parent.parent.parent
@@ -50,3 +52,11 @@ def test_the_table_of_objects_is_that_of_the_specs() -> None:
             assert f"`{behavior}`" in behaviors, (name, behavior)
         if "key" in fields:
             assert set(typing.get_args(fields["key"].annotation)) <= set(re.findall(r"`(\w+)`", keys)), name
+
+
+def test_its_figures_are_those_of_the_last_published_benchmarks() -> None:
+    results = ROOT / "benchmarks" / "results.json"
+    if not results.exists():
+        pytest.skip("no benchmarks were published yet")
+    shown = README.split(HEADING)[1].split("\n## ")[0]
+    assert shown.strip() == section(Results.read(results)).strip()
