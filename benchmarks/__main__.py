@@ -6,6 +6,7 @@ Every measurement is a process of its own; the sink that answers is another, on 
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--read", type=Path, metavar="RESULTS.JSON", help="measure nothing, and show what was found before")
     given = parser.parse_args(arguments)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # So that the sinks end, and the gigabytes of states go.
     if given.publish and (given.rows != FULL or given.only != list(CASES)):
         parser.error("--publish is for all cases at their full size")
     console = Console(width=None if sys.stdout.isatty() else 150)
