@@ -5,7 +5,6 @@ Everything is read from the environment. Unset, it means the demo: the local Cus
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import timedelta
 from pathlib import Path
@@ -26,6 +25,7 @@ from cio_dagster import (
     Relationship,
     Warehouse,
     build_customerio_checks,
+    build_warehouse_sensor,
     customerio_asset,
     partition_parameters,
 )
@@ -140,25 +140,16 @@ every_hour = dg.ScheduleDefinition(name="sync_all_hourly", job=everything_but_or
 every_night = dg.build_schedule_from_partitioned_job(one_day_of_orders, name="sync_orders_nightly", hour_of_day=1)
 
 
-@dg.sensor(target=SYNCS, minimum_interval_seconds=30, default_status=dg.DefaultSensorStatus.RUNNING)
-def warehouse_changes(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
-    """Asks one small table when each table was loaded last, and runs the syncs of those that were loaded since."""
-    loads = dict(warehouse.query("select table_name, loaded_at::varchar from raw.loads").collect().iter_rows())
-    seen = json.loads(context.cursor) if context.cursor else loads
-    changed = sorted(name for name, loaded_at in loads.items() if seen.get(name) != loaded_at)
-    context.update_cursor(json.dumps(loads))
-    if not changed:
-        return dg.SkipReason("No table was loaded since the last look.")
-    version = ",".join(f"{name}={loads[name]}" for name in changed)
-    affected = [sync.key for sync in SYNCS if sync.asset_deps[sync.key] & {table(name) for name in changed}]
-    requests = [dg.RunRequest(run_key=version, asset_selection=[key for key in affected if key != orders.key])]
-    if orders.key in affected:
-        # The partitions of today and yesterday: a load brings the orders of the day before.
-        requests += [
-            dg.RunRequest(run_key=f"{version}/{day}", asset_selection=[orders.key], partition_key=day)
-            for day in ORDER_DAYS.get_partition_keys()[-2:]
-        ]
-    return dg.SensorResult(run_requests=[request for request in requests if request.asset_selection])
+# Asks every half minute which tables were loaded since, and runs the syncs of those: of the orders, the days that came with the load.
+warehouse_changes = build_warehouse_sensor(
+    SYNCS,
+    {table(name): loaded_at(name) for name in TABLES},
+    partitions={
+        orders: "select distinct ordered_at::date from raw.orders where ordered_at >= $since::date and ordered_at < $until::date"
+    },
+    minimum_interval_seconds=30,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
 
 
 customerio = CustomerIO(

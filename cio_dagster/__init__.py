@@ -1,5 +1,6 @@
 """Warehouse tables as Customer.io people, devices, events, collections, segments, objects and relationships: Dagster assets."""
 
+from cio_dagster.alerts import Alert, AlertError, Webhook, build_customerio_alerts
 from cio_dagster.asset import SyncConfig, customerio_asset
 from cio_dagster.checks import Freshness, Look, build_customerio_checks
 from cio_dagster.errors import (
@@ -18,11 +19,14 @@ from cio_dagster.errors import (
 from cio_dagster.io_manager import CustomerIOIOManager
 from cio_dagster.partitions import partition_parameters
 from cio_dagster.resource import CustomerIO
+from cio_dagster.sensor import build_warehouse_sensor
 from cio_dagster.specs import Collection, Constant, Device, Event, ManualSegment, Object, Person, Relationship
 from cio_dagster.state import outcomes
 from cio_dagster.warehouse import Warehouse, WarehouseError
 
 __all__ = [
+    "Alert",
+    "AlertError",
     "Collection",
     "Constant",
     "CredentialsRefused",
@@ -49,7 +53,10 @@ __all__ = [
     "Unavailable",
     "Warehouse",
     "WarehouseError",
+    "Webhook",
+    "build_customerio_alerts",
     "build_customerio_checks",
+    "build_warehouse_sensor",
     "customerio_asset",
     "outcomes",
     "partition_parameters",

@@ -3,6 +3,7 @@
     SyncError
       SpecError              a sync spec, or the query under it, cannot work; raised when definitions load or before planning
       WarehouseError         the warehouse refused a query, or a driver is missing (see `cio_dagster.warehouse`)
+      AlertError             an alert could not be sent (see `cio_dagster.alerts`)
       GuardError             the plan would do more harm than allowed; nothing was sent
       StateError             the state on disk cannot be used as it is; nothing was sent
         LockedError          another run is writing this asset partition
