@@ -6,6 +6,7 @@ from cio_dagster.checks import Freshness, Look, build_customerio_checks
 from cio_dagster.errors import (
     CredentialsRefused,
     DeliveryError,
+    DryRunOnly,
     GuardError,
     LockedError,
     RegionMismatch,
@@ -34,6 +35,7 @@ __all__ = [
     "CustomerIOIOManager",
     "DeliveryError",
     "Device",
+    "DryRunOnly",
     "Event",
     "Freshness",
     "GuardError",

@@ -4,6 +4,7 @@
       SpecError              a sync spec, or the query under it, cannot work; raised when definitions load or before planning
       WarehouseError         the warehouse refused a query, or a driver is missing (see `cio_dagster.warehouse`)
       AlertError             an alert could not be sent (see `cio_dagster.alerts`)
+      DryRunOnly             a branch deployment may plan only; nothing was sent
       GuardError             the plan would do more harm than allowed; nothing was sent
       StateError             the state on disk cannot be used as it is; nothing was sent
         LockedError          another run is writing this asset partition
@@ -32,6 +33,10 @@ class SyncError(Exception):
 
 class SpecError(SyncError):
     """A sync spec is wrong, or does not fit the frame it is given."""
+
+
+class DryRunOnly(SyncError):
+    """A run in a branch deployment was not a dry run, and the IO manager does not allow that. Nothing was sent."""
 
 
 class GuardError(SyncError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
@@ -13,6 +14,7 @@ from pydantic import PrivateAttr
 
 from cio_dagster.errors import (
     CredentialsRefused,
+    DryRunOnly,
     GuardError,
     RegionMismatch,
     RequestRefused,
@@ -35,6 +37,9 @@ Frame: TypeAlias = "pl.LazyFrame | pl.DataFrame | pa.Table | pa.RecordBatch | pa
 PARTITION_EXPR = "partition_expr"
 """The definition metadata that names the column of a row's partition, as Dagster's own database IO managers have it."""
 
+BRANCH = "DAGSTER_CLOUD_IS_BRANCH_DEPLOYMENT"
+"""The variable of the environment that Dagster+ sets to 1 in branch deployments."""
+
 PROGRESS_SECONDS = 5.0
 
 WITHHELD = "whose text may hold values, so it is not shown (show_values=False)."
@@ -49,11 +54,15 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
         Whether metadata, observations, checks and logs may show what rows hold: keys, values before and after, Customer.io's words about
         them. With False they show numbers and names, and of a key the first 12 digits of its SHA-256. The snapshot, the outcomes table and
         `report.json` in the state folder hold values all the same; and what the asset's own function logs or raises is Dagster's to record.
+    branch_deployments_send
+        Whether runs in a branch deployment of Dagster+ may send. By default they may be dry runs only, as a branch usually has the credentials of
+        production; others fail before anything is sent.
     """
 
     customerio: CustomerIO
     state: str
     show_values: bool = True
+    branch_deployments_send: bool = False
 
     _unlimited_run: str | None = PrivateAttr(default=None)
 
@@ -104,6 +113,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
         partition: str | None = None
         slots = self._slots(asset, log)
         try:
+            self._check_deployment(asset)
             environment_id = self.customerio.environment_id(asset.run_id)
             for partition, frame in _frames(asset, obj).items():
                 report = sync(
@@ -134,7 +144,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
             failure = SpecError(f"The frame could not be computed: {type(error).__name__}, {WITHHELD}")
         if failure is not None:
             final = isinstance(
-                failure, (CredentialsRefused, RegionMismatch, GuardError, SpecError, StateError, TooManyRejected)
+                failure, (CredentialsRefused, RegionMismatch, DryRunOnly, GuardError, SpecError, StateError, TooManyRejected)
             )
             counts = add_up(reports) if reports else {}
             if isinstance(failure, GuardError):
@@ -144,6 +154,13 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
                 failure if self.show_values else None
             )
         return reports
+
+    def _check_deployment(self, asset: _Asset) -> None:
+        if os.environ.get(BRANCH) == "1" and not asset.options.dry_run and not self.branch_deployments_send:
+            raise DryRunOnly(
+                "Nothing was sent: this is a branch deployment, where runs may be dry only. Run it with the option `dry_run: true`; or, if the "
+                "branch has a workspace of its own, say CustomerIOIOManager(branch_deployments_send=True)."
+            )
 
     def _schema(self, reports: list[Report], obj: object) -> dict[str, Any]:
         first = next(iter(obj.values()), None) if isinstance(obj, Mapping) else obj
