@@ -78,29 +78,28 @@ class AnswerLog:
             rest = rest[os.write(self._file, rest) :]
 
 
-def read_outcomes(path: Path, operations: int) -> pl.DataFrame:
-    """One row of schema OUTCOME for each of the plan's positions, in their order."""
+def with_outcomes(operations: pl.LazyFrame, path: Path) -> pl.LazyFrame:
+    """A plan's operations, in the order of their `_position`, with what the log says of each: the columns of OUTCOME."""
+    count = operations.select(pl.len()).collect(engine="streaming").item()
     ranges: list[tuple[int, int, datetime]] = []
     refused: list[tuple[int, str, str, str]] = []
-    for answer in _answers(path, operations):
+    for answer in _answers(path, count):
         ranges.append(answer[0])
         refused.extend(answer[1])
-    answered = pl.DataFrame(ranges, schema={"from": pl.UInt32, "to": pl.UInt32, "_at": OUTCOME["_at"]}, orient="row")
-    refusals = pl.DataFrame(
+    answered = pl.LazyFrame(ranges, schema={"_from": pl.UInt32, "_to": pl.UInt32, "_at": OUTCOME["_at"]}, orient="row")
+    refusals = pl.LazyFrame(
         refused, schema={"_position": pl.UInt32, "_reason": pl.String, "_field": pl.String, "_message": pl.String}, orient="row"
     ).unique("_position", keep="last")
-    positions = pl.select(_position=pl.int_range(operations, dtype=pl.UInt32)).set_sorted("_position")
-    outcomes = positions.join_asof(answered.sort("from"), left_on="_position", right_on="from", strategy="backward")
-    reached = (pl.col("_position") < pl.col("to")).fill_null(False)
-    outcomes = outcomes.join(refusals, on="_position", how="left", maintain_order="left").with_columns(
-        _outcome=pl.when(~reached)
-        .then(pl.lit("pending"))
-        .when(pl.col("_reason").is_not_null())
-        .then(pl.lit("refused"))
-        .otherwise(pl.lit("accepted")),
-        _at=pl.when(reached).then(pl.col("_at")),
+    found = operations.set_sorted("_position").join_asof(
+        answered.sort("_from"), left_on="_position", right_on="_from", strategy="backward"
     )
-    return outcomes.select(OUTCOME.names()).cast(dict(OUTCOME))  # type: ignore[arg-type]
+    reached = (pl.col("_position") < pl.col("_to")).fill_null(False)
+    said = pl.when(~reached).then(pl.lit("pending")).when(pl.col("_reason").is_not_null()).then(pl.lit("refused"))
+    return (
+        found.join(refusals, on="_position", how="left", maintain_order="left")
+        .with_columns(_outcome=said.otherwise(pl.lit("accepted")), _at=pl.when(reached).then(pl.col("_at")))
+        .drop("_from", "_to")
+    )
 
 
 def has_answers(path: Path, operations: int) -> bool:

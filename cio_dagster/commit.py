@@ -8,14 +8,14 @@ from typing import Any
 
 import polars as pl
 
-from cio_dagster.answers import has_answers, read_outcomes
+from cio_dagster.answers import has_answers, with_outcomes
 from cio_dagster.errors import GuardError
 from cio_dagster.plan import Plan
 from cio_dagster.report import rejects
 from cio_dagster.specs import AnySpec, Collection, Event
 from cio_dagster.state import OUTCOMES_SCHEMA, AssetState
 
-PLAN_COLUMNS = ["_position", "_row", "_operation", "_changes", "_body"]
+PLAN_COLUMNS = ["_position", "_operation"]
 
 
 @dataclass(frozen=True)
@@ -46,24 +46,32 @@ def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = 
         Sending came as far as this position. By default all of the plan, if its log of answers was opened: then what is pending may have
         reached Customer.io or not, and is unsettled.
     """
-    operations = plan.operations()
-    count = operations.select(pl.len()).collect().item()
-    done = pl.concat([operations, read_outcomes(plan.answers_path, count).lazy()], how="horizontal")
-    left_out = pl.col("_operation") == "left_out"
-    done = done.with_columns(_outcome=pl.when(left_out).then(pl.lit("left_out")).otherwise("_outcome"))
+    written, told = (
+        _done(plan, pl.all().exclude("_position", "_row", "_changes", "_body")),
+        _done(plan, pl.col("_key", "_operation")),
+    )
+    count = plan.operations().select(pl.len()).collect(engine="streaming").item()
     now = datetime.now(timezone.utc)
 
-    if (snapshot := _snapshot(state, plan, spec, done, now)) is not None:
+    if (snapshot := _snapshot(state, plan, spec, written, now)) is not None:
         state.write_snapshot(snapshot, plan, append=isinstance(spec, Event))
     if begun is None:
         begun = count if plan.answers_path.exists() else 0
-    state.write_unsettled(_unsettled(state, plan, spec, done, begun, has_answers(plan.answers_path, count)))
-    state.write_outcomes(_outcomes(state, plan, done, now), plan)
-    counted = done.group_by("_operation", "_outcome").agg(rows=pl.len()).collect(engine="streaming")
-    refused = done.filter(pl.col("_outcome") == "refused")
+    state.write_unsettled(_unsettled(state, plan, spec, written, begun, has_answers(plan.answers_path, count)))
+    state.write_outcomes(_outcomes(state, plan, told, now), plan)
+    counted = told.group_by("_operation", "_outcome").agg(rows=pl.len()).collect(engine="streaming")
+    refused = told.filter(pl.col("_outcome") == "refused")
     found = Committed(counted, rejects(refused.select("_key", reason="_reason", field="_field", message="_message")))
     state.close_plan(plan)
     return found
+
+
+def _done(plan: Plan, columns: pl.Expr) -> pl.LazyFrame:
+    """Columns of the operations, with what became of each."""
+    operations = plan.operations().select("_position", columns)
+    left_out = pl.col("_operation") == "left_out"
+    done = with_outcomes(operations, plan.answers_path)
+    return done.with_columns(_outcome=pl.when(left_out).then(pl.lit("left_out")).otherwise("_outcome"))
 
 
 def record_stop(state: AssetState, plan: Plan, stopped: GuardError) -> None:
@@ -94,13 +102,14 @@ def _unsettled(
     before = state.unsettled()
     pending = (pl.col("_outcome") == "pending") & (pl.col("_position") < begun)
     found = done.filter(pending).select("_key", *(f"_{role}" for role in spec.identifiers)).collect(engine="streaming")
-    accepted = done.filter(pl.col("_outcome") == "accepted").select("_key").collect(engine="streaming")
+    accepted = done.filter(pl.col("_outcome") == "accepted").select("_key")
     if isinstance(spec, Collection):
-        if len(accepted) or (answered and not plan.operations().select(pl.len()).collect().item()):
+        if len(accepted.collect()) or (answered and not plan.operations().select(pl.len()).collect().item()):
             return None
         return found.lazy() if len(found) or plan.replaces else before
     if before is not None:
-        still = before.join(accepted.lazy(), on="_key", how="anti").join(found.lazy(), on="_key", how="anti")
+        settled = accepted.join(before, on="_key", how="semi").collect(engine="streaming").lazy()
+        still = before.join(settled, on="_key", how="anti").join(found.lazy(), on="_key", how="anti")
         found = pl.concat([found, still.collect(engine="streaming")], how="diagonal")
     return None if found.is_empty() else found.lazy()
 
@@ -126,7 +135,9 @@ def _snapshot(state: AssetState, plan: Plan, spec: AnySpec, done: pl.LazyFrame, 
     if others := [name for name in baseline.collect_schema() if name not in written.collect_schema()]:
         # Attributes that the source no longer has: Customer.io has them still.
         written = written.join(baseline.select("_key", *others), on="_key", how="left")
-    kept = baseline.join(taken.select("_key"), on="_key", how="anti")
+    # Collected first: lazily, Polars 2.1 was seen to hold the baseline in memory meanwhile.
+    keys = taken.select("_key").collect(engine="streaming")
+    kept = baseline.join(keys.lazy(), on="_key", how="anti")
     return pl.concat([kept, written], how="diagonal")
 
 
@@ -134,7 +145,7 @@ def _outcomes(state: AssetState, plan: Plan, done: pl.LazyFrame, now: datetime) 
     sent = done.select(
         key=pl.col("_key"),
         operation=pl.col("_operation"),
-        outcome=pl.col("_outcome").replace({"refused": "rejected"}),
+        outcome=pl.when(pl.col("_outcome") == "refused").then(pl.lit("rejected")).otherwise("_outcome"),
         reason=pl.col("_reason"),
         field=pl.col("_field"),
         message=pl.col("_message"),

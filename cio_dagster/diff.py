@@ -2,9 +2,6 @@
 
 Pure functions from frames to frames. The baseline has the columns `_key`, identifiers and attributes of prepared rows; those that a
 source no longer has, or does not have yet, may be missing on either side.
-
-Rows are compared by key and hash first, and only those that differ are joined whole. The hash lives no longer than the comparison, so
-Polars may change it between versions.
 """
 
 from __future__ import annotations
@@ -59,31 +56,17 @@ def diff(
     before = baseline.select(
         "_key", *((pl.col(name) if name in known else pl.lit(None, dtype=pl.String)).alias(OLD + name) for name in data)
     )
-    hashes = ready.select("_key", _hash=_row_hash(data)).join(
-        before.select("_key", _old_hash=_row_hash([OLD + name for name in data])), on="_key", how="full", coalesce=True
-    )
-    resent = pl.lit(resend)
+    flagged = before
     if unsettled is not None:
-        hashes = hashes.join(unsettled.select("_key", _unsettled=pl.lit(True)), on="_key", how="left")
-        resent = pl.lit(resend) | pl.col("_unsettled").fill_null(False)
-    is_new, is_gone = pl.col("_old_hash").is_null(), pl.col("_hash").is_null()
-    differs = resent | (pl.col("_hash") != pl.col("_old_hash"))
-    touched = (
-        hashes.filter(is_new | is_gone | differs)
-        .select(
-            "_key",
-            _is=pl.when(is_new).then(pl.lit("new")).when(is_gone).then(pl.lit("gone")).otherwise(pl.lit("both")),
-            _unsettled=resent,
-        )
-        .collect(engine="streaming")
-    )
-    keys = {kind: touched.filter(pl.col("_is") == kind).select("_key", "_unsettled").lazy() for kind in ("new", "both", "gone")}
-
-    created = ready.join(keys["new"], on="_key", how="semi").with_columns(
+        flags = unsettled.select("_key", _unsettled=pl.lit(True))
+        flagged = before.join(flags, on="_key", how="left").with_columns(pl.col("_unsettled").fill_null(False))
+    else:
+        flagged = before.with_columns(_unsettled=pl.lit(False))
+    created = ready.join(before.select("_key"), on="_key", how="anti").with_columns(
         _changes=pl.lit(None, dtype=pl.String), **{NEW + name: pl.col(name) for name in data}
     )
     changed = {name: pl.col(name).is_not_null() & pl.col(name).ne_missing(pl.col(OLD + name)) for name in data}
-    both = ready.join(keys["both"], on="_key", how="semi").join(before.join(keys["both"], on="_key"), on="_key")
+    both = ready.join(flagged, on="_key")
     if not resend:
         both = both.filter(pl.any_horizontal(pl.col("_unsettled"), *changed.values()))
     updated = both.with_columns(
@@ -93,16 +76,12 @@ def diff(
         },
         _changes=_changes(changed),
     ).with_columns(pl.coalesce(pl.col(name), pl.col(OLD + name)).alias(name) for name in data)
-    gone = baseline.join(keys["gone"], on="_key", how="semi")
+    here = prepared.rows.select("_key")
+    gone = baseline.join(here, on="_key", how="anti")
     if unsettled is not None:
-        unknown = unsettled.join(hashes.select("_key"), on="_key", how="anti")
+        unknown = unsettled.join(baseline.select("_key"), on="_key", how="anti").join(here, on="_key", how="anti")
         gone = pl.concat([gone, unknown], how="diagonal")
-    gone = gone.join(prepared.rejected.select("_key"), on="_key", how="anti")
     return Diff(created=created, updated=updated.drop("_unsettled", *(OLD + name for name in data)), gone=gone)
-
-
-def _row_hash(columns: list[str]) -> pl.Expr:
-    return pl.struct(columns).hash() if columns else pl.lit(0, dtype=pl.UInt64)
 
 
 def _changes(changed: dict[str, pl.Expr]) -> pl.Expr:

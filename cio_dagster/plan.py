@@ -2,15 +2,15 @@
 
 A plan is the preview, the unit that guards judge, and the redo log. Its folder holds
 
-    operations.parquet   one row an operation, in the order of sending; a row's place is its position
-    rejected.parquet     source rows that cannot be sent: _row, _key, _reject
+    operations-*.parquet one row an operation, in the order of sending over all files, by name; a row's place is its position
+    rejected-*.parquet   source rows that cannot be sent: _row, _key, _reject
     baseline.parquet     what Customer.io was found to hold, where that was read from it instead of the snapshot
     identity.parquet     people whose identifiers clash (see `cio_dagster.prepare.identity`), where there are any
     dtypes.parquet       no rows: what the JSON text of each attribute reads back to
     plan.json            what the plan is for and its counts; written last, so a folder without it is no plan
     answers.jsonl        one line for each answered request, appended as they come (see `cio_dagster.answers`)
 
-`operations.parquet` has the columns of prepared rows as they will be in Customer.io, and `_operation`, `_changes` (before and after of each
+The operations have the columns of prepared rows as they will be in Customer.io, and `_operation`, `_changes` (before and after of each
 changed attribute, as JSON) and `_body` (the JSON that is sent; null where nothing is).
 
 | `_operation` | what | a request |
@@ -34,26 +34,25 @@ from typing import Any
 import polars as pl
 
 from cio_dagster.diff import diff
+from cio_dagster.hashes import KEY_HASH, ROW_HASH, differing, key_hash, repeated, row_hash, write_hashes
 from cio_dagster.limits import CAMPAIGN_WINDOW_SECONDS, OPERATION_BYTES
 from cio_dagster.operations import body_limit, removal_body, write_body
+from cio_dagster.parts import GROUP_ROWS, Part, parts
 from cio_dagster.prepare import Prepared, duplicate_rejects, prepare
 from cio_dagster.prepare.columns import NEW
 from cio_dagster.prepare.identity import PROBLEMS, identity_problems
 from cio_dagster.prepare.rejects import numbered
 from cio_dagster.specs import AnySpec, Collection, Event, Person
 
-STAGED = "staged.parquet"
-"""The prepared rows, while a plan is being made."""
+STAGED, DOUBLES, KNOWN = "staged.parquet", "doubles.parquet", "known.parquet"
+"""While a plan is being made: the prepared rows, those of them that share a key, and the hashes of what is known."""
 
-GROUP_ROWS = 16_384
-"""Rows in a group of a file: writer and readers hold some whole groups in memory, which with the default are several times as large."""
-
-FORMAT = 1
+FORMAT = 2
 """The version of this layout."""
 
 OPERATIONS, REJECTED, BASELINE, IDENTITY, DTYPES, MANIFEST, ANSWERS = (
-    "operations.parquet",
-    "rejected.parquet",
+    "operations-*.parquet",
+    "rejected-*.parquet",
     "baseline.parquet",
     "identity.parquet",
     "dtypes.parquet",
@@ -102,7 +101,12 @@ class Plan:
 
     def operations(self) -> pl.LazyFrame:
         """The operations, with `_position` (UInt32)."""
-        return pl.scan_parquet(self.folder / OPERATIONS).with_row_index("_position")
+        return pl.scan_parquet(self.operations_paths).with_row_index("_position")
+
+    @property
+    def operations_paths(self) -> list[Path]:
+        """The files of the operations, in their order."""
+        return sorted(self.folder.glob(OPERATIONS))
 
     def rejected(self) -> pl.LazyFrame:
         """The rows that cannot be sent: `_row`, `_key`, `_reject`."""
@@ -158,22 +162,34 @@ def make_plan(
         (folder / MANIFEST).unlink(missing_ok=True)  # First: a folder without it is no plan.
         shutil.rmtree(folder)
     folder.mkdir(parents=True, mode=0o700)
-    prepared = _stage(prepare(frame, spec), spec, folder)
-    if isinstance(spec, Person):
-        prepared = _check_identities(prepared, spec, snapshot, folder)
+    staged = folder / STAGED
+    prepared = _without_doubles(_stage(prepare(frame, spec), spec, staged), spec, folder)
     compared = snapshot
     if baseline is not None:
         compared = _with_snapshot(baseline.lazy(), snapshot)
         compared.sink_parquet(folder / BASELINE)
         compared = pl.scan_parquet(folder / BASELINE)
+    touched = None if compared is None or isinstance(spec, Collection) else _touched(prepared, spec, compared, folder)
+    if isinstance(spec, Person):
+        prepared = _check_identities(prepared, spec, snapshot, touched, folder)
 
-    if isinstance(spec, Event):
-        planned = _event_operations(prepared, spec, compared, start)
-    elif isinstance(spec, Collection):
-        planned = _collection_operations(prepared, spec, compared, unsettled, full_resync)
-    else:
-        planned = _operations(prepared, spec, compared, unsettled, full_resync)
-    _write(planned, prepared, body_limit(spec, operation_bytes), folder)
+    limit = body_limit(spec, operation_bytes)
+    prepared.rejected.sink_parquet(folder / REJECTED.replace("*", "0"))
+    resent = None if full_resync and not isinstance(spec, Event) else touched
+    whole = isinstance(spec, Collection)
+    for number, part in enumerate(
+        [Part(prepared.rows, compared, unsettled)]
+        if whole
+        else parts(prepared.rows, _hashed(compared), _hashed(unsettled), resent, staged)
+    ):
+        ready = replace(prepared, rows=part.rows)
+        if isinstance(spec, Event):
+            planned = _event_operations(ready, spec, part.baseline, start, first=compared is None)
+        elif isinstance(spec, Collection):
+            planned = _collection_operations(ready, spec, part.baseline, part.unsettled, full_resync)
+        else:
+            planned = _operations(ready, spec, part.baseline, part.unsettled, full_resync)
+        _write(planned, prepared, limit, folder, number)
 
     pl.DataFrame(schema=prepared.dtypes).write_parquet(folder / DTYPES)
 
@@ -190,7 +206,8 @@ def make_plan(
         replaces=replaces,
         versions=versions,
     )
-    (folder / STAGED).unlink()
+    for name in (STAGED, DOUBLES, KNOWN):
+        (folder / name).unlink(missing_ok=True)
     manifest = {key: value for key, value in asdict(plan).items() if key != "folder"}
     _write_last(folder / MANIFEST, json.dumps(manifest, indent=1))
     return plan
@@ -205,19 +222,50 @@ def read_plan(folder: Path) -> Plan | None:
     return Plan(folder=folder, **manifest | {"counts": Counts(**manifest["counts"])})
 
 
-def _stage(prepared: Prepared, spec: AnySpec, folder: Path) -> Prepared:
-    """Read the source once, to disk; then take out the rows that share a key."""
-    prepared.rows.sink_parquet(folder / STAGED, row_group_size=GROUP_ROWS)
-    rows = pl.scan_parquet(folder / STAGED)
+def _stage(prepared: Prepared, spec: AnySpec, path: Path) -> Prepared:
+    """Read the source once, to disk."""
+    compared = [] if isinstance(spec, Event) else prepared.data
+    hashes = {KEY_HASH: key_hash(), ROW_HASH: row_hash(compared)}
+    prepared.rows.with_columns(**hashes).sink_parquet(path, row_group_size=GROUP_ROWS)
+    return replace(prepared, rows=pl.scan_parquet(path))
+
+
+def _without_doubles(prepared: Prepared, spec: AnySpec, folder: Path) -> Prepared:
+    """Take out the rows that share a key."""
+    rows = prepared.rows
     if isinstance(spec, Collection):
-        return replace(prepared, rows=rows)
-    doubles = duplicate_rejects(rows, spec).collect(engine="streaming").lazy()
+        return prepared
+    hashes = repeated(rows.filter(pl.col("_key").is_not_null()).select(KEY_HASH))
+    if hashes.is_empty():
+        return prepared
+    doubles = duplicate_rejects(rows.join(hashes.lazy(), on=KEY_HASH, how="semi"), spec).with_columns(
+        key_hash().alias(KEY_HASH)
+    )
+    doubles.sink_parquet(folder / DOUBLES)
+    doubles = pl.scan_parquet(folder / DOUBLES)
     return replace(prepared, rows=pl.concat([rows.join(doubles, on="_row", how="anti"), doubles], how="diagonal"))
 
 
-def _check_identities(prepared: Prepared, spec: Person, snapshot: pl.LazyFrame | None, folder: Path) -> Prepared:
+def _touched(prepared: Prepared, spec: AnySpec, compared: pl.LazyFrame, folder: Path) -> pl.DataFrame:
+    """The key hashes of rows that may differ from what is known, and of known ones that may be gone."""
+    own = set(compared.collect_schema())
+    names = [] if isinstance(spec, Event) else prepared.data
+    data = [pl.col(name) if name in own else pl.lit(None, dtype=pl.String).alias(name) for name in names]
+    known = write_hashes(compared.select("_key", *data).select(_key_hash=key_hash(), _row_hash=row_hash(names)), folder / KNOWN)
+    ready = pl.when(pl.col("_reject").is_null()).then(ROW_HASH).alias(ROW_HASH)
+    now = prepared.rows.filter(pl.col("_key").is_not_null()).select(KEY_HASH, ready)
+    return differing(now, known, gone=spec.removes)
+
+
+def _hashed(rows: pl.LazyFrame | None) -> pl.LazyFrame | None:
+    return None if rows is None else rows.with_columns(key_hash().alias(KEY_HASH))
+
+
+def _check_identities(
+    prepared: Prepared, spec: Person, snapshot: pl.LazyFrame | None, touched: pl.DataFrame | None, folder: Path
+) -> Prepared:
     """Note the rows whose identifiers clash, and take out those that the spec rejects for that."""
-    problems = identity_problems(prepared.ready, prepared.data, spec, snapshot)
+    problems = identity_problems(prepared.ready, prepared.data, spec, snapshot, touched)
     if problems is None:
         return prepared
     problems.sink_parquet(folder / IDENTITY)
@@ -229,7 +277,9 @@ def _check_identities(prepared: Prepared, spec: Person, snapshot: pl.LazyFrame |
     rejected = problems.filter(pl.col("problem").is_in([each for each in PROBLEMS if spec.identity_rule(each) == "reject"]))
     # Of several problems, the first.
     rejected = rejected.unique("_row", keep="first", maintain_order=True).select("_row", "_key", _reject=why)
-    rejected = rejected.collect(engine="streaming").lazy()
+    rejected = rejected.with_columns(key_hash().alias(KEY_HASH)).collect(engine="streaming").lazy()
+    if rejected.limit(1).collect().is_empty():
+        return prepared
     return replace(prepared, rows=pl.concat([prepared.rows.join(rejected, on="_row", how="anti"), rejected], how="diagonal"))
 
 
@@ -256,7 +306,7 @@ def _operations(
 
 
 def _event_operations(
-    prepared: Prepared, spec: Event, ledger: pl.LazyFrame | None, start: datetime | None
+    prepared: Prepared, spec: Event, ledger: pl.LazyFrame | None, start: datetime | None, *, first: bool
 ) -> list[pl.LazyFrame]:
     rows = prepared.ready if ledger is None else prepared.ready.join(ledger.select("_key"), on="_key", how="anti")
     rows = rows.drop("_newest", strict=False)
@@ -264,7 +314,7 @@ def _event_operations(
         early = pl.lit(False)
     elif spec.timestamp is None:
         # Without times, what a first run finds is history, and what later runs find is new.
-        early = pl.lit(ledger is None)
+        early = pl.lit(first)
     else:
         early = pl.col("_timestamp").cast(pl.Int64) < int(start.timestamp())
     sent = rows.filter(~early).with_columns(pl.col(name).alias(NEW + name) for name in prepared.data)
@@ -291,23 +341,24 @@ def _collection_operations(
     ]
 
 
-def _write(planned: list[pl.LazyFrame], prepared: Prepared, limit: int, folder: Path) -> None:
-    """Sink the operations, those that need no request first, and move rows whose operation is too large to the rejected ones."""
+def _write(planned: list[pl.LazyFrame], prepared: Prepared, limit: int, folder: Path, part: int) -> None:
+    """Sink a part's operations, a file for each kind, and the rows whose operation is too large, which are rejected."""
     columns = ["_row", "_key", *prepared.identifiers, *prepared.data, "_operation", "_changes", "_body"]
     empty = pl.LazyFrame(schema={"_row": pl.UInt32} | dict.fromkeys(columns[1:], pl.String))
-    everything = pl.concat([empty, *planned], how="diagonal").select(columns)
     size = pl.col("_body").str.len_bytes()
     message = numbered("the operation is ", size, f" bytes as JSON; the limit is {limit}")
     too_large = pl.struct(reason=pl.lit("operation_too_large"), field=pl.lit(""), message=message)
     large = (size > limit).fill_null(False) & (pl.col("_operation") != "delete")
-    oversized = everything.filter(large).select("_row", "_key", _reject=too_large)
-    pl.collect_all(
-        [
-            everything.filter(~large).sink_parquet(folder / OPERATIONS, row_group_size=GROUP_ROWS, lazy=True),
-            pl.concat([prepared.rejected, oversized]).sink_parquet(folder / REJECTED, lazy=True),
-        ],
-        engine="streaming",
-    )
+    kinds = [pl.concat([empty, kind], how="diagonal").select(columns) for kind in planned or [empty]]
+    oversized = [kind.filter(large).select("_row", "_key", _reject=too_large) for kind in kinds]
+    sinks = [
+        kind.filter(~large).sink_parquet(
+            folder / OPERATIONS.replace("*", f"{order}-{part:05}"), row_group_size=GROUP_ROWS, lazy=True
+        )
+        for order, kind in enumerate(kinds)
+    ]
+    sinks.append(pl.concat(oversized).sink_parquet(folder / REJECTED.replace("*", f"1-{part:05}"), lazy=True))
+    pl.collect_all(sinks, engine="streaming")
 
 
 def _count(
@@ -350,7 +401,10 @@ def _count(
 def _known(compared: pl.LazyFrame | None, unsettled: pl.LazyFrame | None) -> pl.LazyFrame:
     """Keys of the rows that are, or may be, in Customer.io."""
     keys = compared.select("_key") if compared is not None else pl.LazyFrame(schema={"_key": pl.String})
-    return keys if unsettled is None else pl.concat([keys, unsettled.select("_key")]).unique()
+    if unsettled is None:
+        return keys
+    perhaps = unsettled.select("_key")
+    return pl.concat([keys.join(perhaps, on="_key", how="anti"), perhaps])
 
 
 def _write_last(path: Path, text: str) -> None:

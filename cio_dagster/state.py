@@ -35,7 +35,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import filelock
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties
 from deltalake.exceptions import DeltaError
 
 from cio_dagster.errors import LockedError, StateError
@@ -84,6 +84,9 @@ UNSETTLED = "unsettled.parquet"
 
 PARQUETS = (OPERATIONS, REJECTED, DTYPES, BASELINE)
 """A plan's files, of which the last may be missing."""
+
+WRITER = WriterProperties(max_row_group_size=65_536, compression="ZSTD", compression_level=1)
+"""Delta's default is a million rows in a group, of which readers of the snapshot hold several in memory."""
 
 HISTORY_HOURS = 30 * 24
 """How long older versions of the tables can be read."""
@@ -269,9 +272,12 @@ class AssetState:
             if version != PLAN_FORMAT:
                 raise StateError(_other_format(path, version, PLAN_FORMAT))
             if (found := read_plan(self.plan_folder)) is not None:
-                for name in PARQUETS:
-                    if (found.folder / name).exists() or name != BASELINE:
-                        pl.read_parquet_schema(found.folder / name)  # Its end: what a power cut takes first.
+                for pattern in PARQUETS:
+                    paths = list(found.folder.glob(pattern))
+                    if not paths and pattern != BASELINE:
+                        raise FileNotFoundError(found.folder / pattern)
+                    for each in paths:
+                        pl.read_parquet_schema(each)  # Its end: what a power cut takes first.
             return found
         except (ValueError, KeyError, TypeError, OSError, pl.exceptions.PolarsError) as error:
             raise StateError(
@@ -480,6 +486,7 @@ class AssetState:
             "schema_mode": "merge" if append else "overwrite",
             "commit_properties": properties,
             "description": DESCRIPTION,
+            "writer_properties": WRITER,
         }
         before = set(path.rglob("*"))
         path.mkdir(exist_ok=True, mode=0o700)

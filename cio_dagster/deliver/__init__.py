@@ -20,7 +20,7 @@ from cio_dagster.deliver.packing import Batch, pack
 from cio_dagster.deliver.targets import objects, replace_collection, segment_id, segment_members
 from cio_dagster.errors import CredentialsRefused, DeliveryError, RequestRefused
 from cio_dagster.limits import SEGMENT_IDS_PER_REQUEST
-from cio_dagster.plan import OPERATIONS, Plan
+from cio_dagster.plan import Plan
 from cio_dagster.specs import AnySpec, Collection, Event, ManualSegment, Object
 
 __all__ = ["Client", "Connection", "Traffic", "check_connection", "deliver", "read_baseline"]
@@ -174,16 +174,17 @@ class _Delivery:
 def _bodies(plan: Plan) -> Iterator[pl.DataFrame]:
     """What is to be sent, in order: all but the first operations, which need no request."""
     skipped = plan.counts.left_out
-    with pq.ParquetFile(plan.folder / OPERATIONS) as file:
-        for arrow in file.iter_batches(CHUNK_ROWS, columns=["_operation", "_body"]):
-            frame = pl.from_arrow(arrow)
-            assert isinstance(frame, pl.DataFrame)
-            rows, skipped = frame[skipped:], max(skipped - len(frame), 0)
-            if rows["_body"].null_count():
-                # Positions are counted, so answers would be read to the wrong rows.
-                raise ValueError(f"{plan.folder / OPERATIONS} has an operation without a body among those to be sent")
-            if not rows.is_empty():
-                yield rows
+    for path in plan.operations_paths:
+        with pq.ParquetFile(path) as file:
+            for arrow in file.iter_batches(CHUNK_ROWS, columns=["_operation", "_body"]):
+                frame = pl.from_arrow(arrow)
+                assert isinstance(frame, pl.DataFrame)
+                rows, skipped = frame[skipped:], max(skipped - len(frame), 0)
+                if rows["_body"].null_count():
+                    # Positions are counted, so answers would be read to the wrong rows.
+                    raise ValueError(f"{path} has an operation without a body among those to be sent")
+                if not rows.is_empty():
+                    yield rows
 
 
 def _refusals(answer: Answer, batch: Batch) -> list[Refusal] | None:

@@ -21,6 +21,8 @@ INTERNAL = frozenset(
     [
         "_row",
         "_key",
+        "_key_hash",
+        "_row_hash",
         "_person",
         "_object",
         "_token",
@@ -34,7 +36,6 @@ INTERNAL = frozenset(
         "_reject",
         "_content",
         "_seed",
-        "_bad",
         "_rows",
         "_operation",
         "_changes",

@@ -26,6 +26,7 @@ from typing import TypeAlias, get_args
 
 import polars as pl
 
+from cio_dagster.hashes import BUCKET_ROWS, KEY_HASH, ROW_HASH, common, differing, key_hash, repeated, row_hash
 from cio_dagster.prepare.columns import OLD
 from cio_dagster.prepare.identifiers import EMAIL
 from cio_dagster.prepare.rejects import numbered
@@ -61,7 +62,11 @@ class _Side:
 
 
 def identity_problems(
-    ready: pl.LazyFrame, data: Sequence[str], spec: Person, snapshot: pl.LazyFrame | None
+    ready: pl.LazyFrame,
+    data: Sequence[str],
+    spec: Person,
+    snapshot: pl.LazyFrame | None,
+    touched: pl.DataFrame | None = None,
 ) -> pl.LazyFrame | None:
     """The rows with each problem that the spec does not say to `send`: `_row`, `_key`, `problem`, `field`, `message`; None if there can be none.
 
@@ -71,13 +76,15 @@ def identity_problems(
         Prepared rows, each with a key of its own, of which the columns `data` are sent. Read several times.
     snapshot
         What Customer.io accepted before.
+    touched
+        The hashes of the keys of rows that may differ from the snapshot (see `cio_dagster.hashes`); None for all.
     """
     known = None if snapshot is None else _side(snapshot, snapshot.collect_schema().names(), spec)
     frames = [
         rows.select(
             "_row", "_key", problem=pl.lit(problem), field=pl.lit(_field(problem, spec)), message=_message(problem, spec)
         )
-        for problem, rows in _problems(_side(ready, data, spec), known, spec)
+        for problem, rows in _problems(_side(ready, data, spec), known, touched, spec)
     ]
     return pl.concat(frames) if frames else None
 
@@ -108,7 +115,7 @@ def in_words(problem: IdentityProblem, spec: Person) -> str:
     return words[problem]
 
 
-def _problems(source: _Side, known: _Side | None, spec: Person) -> Iterator[Found]:
+def _problems(source: _Side, known: _Side | None, touched: pl.DataFrame | None, spec: Person) -> Iterator[Found]:
     """Rows of the source with each problem, and in the column `_other` the identifier that is in the way."""
     now, key = source.rows, spec.key
     wanted = {problem for problem in PROBLEMS if spec.identity_rule(problem) != "send"}
@@ -121,20 +128,31 @@ def _problems(source: _Side, known: _Side | None, spec: Person) -> Iterator[Foun
     if "id" in source.names and "id_like_email" in wanted:
         yield "id_like_email", now.filter(pl.col("id").str.contains(EMAIL)).with_columns(_other="id")
     if known is not None and wanted - {*SHARED.values(), "id_like_email"}:
-        yield from ((problem, rows) for problem, rows in _news(now, known, spec, carried) if problem in wanted)
+        yield from ((problem, rows) for problem, rows in _news(now, known, touched, spec, carried) if problem in wanted)
 
 
-def _news(now: pl.LazyFrame, known: _Side, spec: Person, carried: Sequence[str]) -> Iterator[Found]:
-    """The same, of rows that are not known as they are. Mostly they are few, so what is known is joined whole but once."""
+def _news(
+    now: pl.LazyFrame, known: _Side, touched: pl.DataFrame | None, spec: Person, carried: Sequence[str]
+) -> Iterator[Found]:
+    """The same, of rows that are not known as they are: mostly few, so they are found first."""
     compared = [name for name in carried if name in known.names]
-    before = known.rows.select("_key", *(pl.col(name).alias(OLD + name) for name in compared), _known=pl.lit(True))
+    if touched is None or len(touched) > BUCKET_ROWS:
+        hashes = {ROW_HASH: row_hash(compared)}
+        touched = differing(now.select(KEY_HASH, **hashes), known.rows.select(KEY_HASH, **hashes), gone=False)
+    keys = touched.lazy()
+    before = known.rows.join(keys, on=KEY_HASH, how="semi").select(
+        "_key", *(pl.col(name).alias(OLD + name) for name in compared), _known=pl.lit(True)
+    )
     differs = [pl.col(name).ne_missing(pl.col(OLD + name)) for name in compared]
-    news = (
-        now.join(before, on="_key", how="left")
+    found = (
+        now.join(keys, on=KEY_HASH, how="semi")
+        .join(before, on="_key", how="left")
         .filter(pl.any_horizontal(pl.col("_known").is_null(), *differs))
         .collect(engine="streaming")
-        .lazy()
     )
+    if found.is_empty():
+        return
+    news = found.lazy()
     for name in compared:
         if spec.key != "cio_id":
             yield CHANGED[name], news.filter(pl.col(name) != pl.col(OLD + name)).with_columns(_other=OLD + name)
@@ -154,7 +172,7 @@ def _side(rows: pl.LazyFrame, data: Sequence[str], spec: Person) -> _Side:
     if "email" in values:
         values["email"] = values["email"].str.to_lowercase()
     row = ["_row"] if "_row" in rows.collect_schema() else []
-    return _Side(rows.select(*row, "_key", "_person", **values), frozenset(values))
+    return _Side(rows.select(*row, "_key", "_person", key_hash().alias(KEY_HASH), **values), frozenset(values))
 
 
 def _unquoted(name: str) -> pl.Expr:
@@ -175,6 +193,8 @@ def _similar(now: pl.LazyFrame) -> pl.LazyFrame:
 
 def _with_twins(rows: pl.LazyFrame, on: str, name: str) -> pl.LazyFrame:
     """Rows that share what is in the column `on`, but not what is in `name`."""
+    rows = rows.with_columns(_hash=key_hash(on))
+    rows = rows.join(repeated(rows.select("_hash")).lazy(), on="_hash", how="semi").drop("_hash")
     several = rows.group_by(on).agg(_first=pl.col(name).min(), _last=pl.col(name).max())
     several = several.filter(pl.col("_first") != pl.col("_last"))
     other = pl.when(pl.col(name) == pl.col("_first")).then("_last").otherwise("_first")
@@ -184,7 +204,10 @@ def _with_twins(rows: pl.LazyFrame, on: str, name: str) -> pl.LazyFrame:
 
 def _joined(rows: pl.LazyFrame, known: pl.LazyFrame, on: str) -> pl.LazyFrame:
     """Rows with one of the known others that share what is in the column `on`."""
-    found = known.filter(pl.col(on).is_not_null()).join(rows.select(on), on=on, how="semi").unique(on, keep="any")
+    rows, known = (each.filter(pl.col(on).is_not_null()).with_columns(_hash=key_hash(on)) for each in (rows, known))
+    shared = common(rows.select("_hash"), known.select("_hash")).lazy()
+    rows, known = (each.join(shared, on="_hash", how="semi").drop("_hash") for each in (rows, known))
+    found = known.join(rows.select(on), on=on, how="semi").unique(on, keep="any")
     return rows.join(found, on=on, maintain_order="left")
 
 

@@ -109,8 +109,8 @@ def test_after_a_run(engine: Engine, tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "recovers"),
     [
-        ("operations.parquet", False),
-        ("rejected.parquet", False),
+        ("operations-0-00000.parquet", False),
+        ("rejected-0.parquet", False),
         ("dtypes.parquet", False),
         ("plan.json", False),
         ("answers.jsonl", True),

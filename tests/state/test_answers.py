@@ -6,11 +6,12 @@ import json
 import os
 from pathlib import Path
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cio_dagster.answers import AnswerLog, Refusal, read_outcomes
+from cio_dagster.answers import AnswerLog, Refusal, with_outcomes
 
 
 @pytest.fixture
@@ -18,9 +19,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "answers.jsonl"
 
 
+def outcomes(path: Path, operations: int) -> pl.DataFrame:
+    positions = pl.LazyFrame({"_position": range(operations)}, schema={"_position": pl.UInt32})
+    return with_outcomes(positions, path).collect()
+
+
 def said(path: Path, operations: int) -> str:
     """The outcomes' first letters in order: a, r or p."""
-    return "".join(each[0] for each in read_outcomes(path, operations)["_outcome"])
+    return "".join(each[0] for each in outcomes(path, operations)["_outcome"])
 
 
 def write(path: Path) -> None:
@@ -33,10 +39,10 @@ def write(path: Path) -> None:
 def test_each_position_has_an_outcome(path: Path) -> None:
     write(path)
     assert said(path, 10) == "arapaapprp"
-    row = read_outcomes(path, 10).row(1, named=True)
+    row = outcomes(path, 10).row(1, named=True)
     assert (row["_reason"], row["_field"], row["_message"]) == ("invalid", "attributes.plan", 'zu lang: ü\n"')
     assert row["_at"] is not None
-    assert read_outcomes(path, 10)["_at"].is_null().to_list() == [letter == "p" for letter in said(path, 10)]
+    assert outcomes(path, 10)["_at"].is_null().to_list() == [letter == "p" for letter in said(path, 10)]
 
 
 @pytest.mark.parametrize("operations", [0, 5])
