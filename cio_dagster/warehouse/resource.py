@@ -6,7 +6,8 @@ import atexit
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +16,6 @@ import polars as pl
 from pydantic import Field, PrivateAttr
 
 from cio_dagster.warehouse.bigquery import run_bigquery
-from cio_dagster.warehouse.duckdb import run_duckdb
 from cio_dagster.warehouse.errors import EngineError, WarehouseError
 from cio_dagster.warehouse.flightsql import run_flightsql
 from cio_dagster.warehouse.lake import LAKES, scan_table
@@ -26,7 +26,13 @@ from cio_dagster.warehouse.snowflake import run_snowflake
 from cio_dagster.warehouse.spark import run_databricks, run_spark
 from cio_dagster.warehouse.sql import Statement, check_parameters
 from cio_dagster.warehouse.sqlite import run_sqlite
-from cio_dagster.warehouse.staging import stage
+from cio_dagster.warehouse.staging import Result, stage
+
+
+def _run_duckdb(session: Session, statement: Statement, parameters: Mapping[str, object]) -> AbstractContextManager[Result]:
+    from cio_dagster.warehouse.duckdb import run_duckdb  # Here, as DuckDB is slow to import and other warehouses do without it.
+
+    return run_duckdb(session, statement, parameters)
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,8 @@ class _Engine:
 
 
 _ENGINES = {
-    "duckdb": _Engine("standard", run_duckdb, is_file=True),
-    "md": _Engine("standard", run_duckdb, is_file=True),
+    "duckdb": _Engine("standard", _run_duckdb, is_file=True),
+    "md": _Engine("standard", _run_duckdb, is_file=True),
     "sqlite": _Engine("sqlite", run_sqlite, is_file=True),
     "postgresql": _Engine("standard", run_postgres),
     "postgres": _Engine("standard", run_postgres),
