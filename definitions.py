@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import os
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 
 from cio_dagster import (
-    Collection,
     CustomerIO,
     CustomerIOIOManager,
     Device,
@@ -89,12 +89,6 @@ def orders(context: dg.AssetExecutionContext, warehouse: Warehouse) -> pl.LazyFr
     return warehouse.query("orders.sql", **partition_parameters(context))
 
 
-@customerio_asset(Collection(name="Plans"), group_name="customerio", deps=[table("plans")])
-def plans(warehouse: Warehouse) -> pl.LazyFrame:
-    """The price list, for use in messages."""
-    return warehouse.query("plans.sql")
-
-
 @customerio_asset(
     ManualSegment(name="VIP customers", key="id", column="customer_id", behavior="mirror"),
     group_name="customerio",
@@ -124,6 +118,14 @@ def account_members(warehouse: Warehouse) -> pl.LazyFrame:
     """Who belongs to which company, in which role."""
     return warehouse.query("account_members.sql")
 
+
+@cache  # and a function, as Dagster wants one Definitions object in a module
+def written_in_yaml() -> dg.Definitions:
+    """What `defs/` holds: the price list."""
+    return dg.load_from_defs_folder(path_within_project=HERE)
+
+
+plans = written_in_yaml().get_assets_def("plans")
 
 SYNCS = [people, devices, orders, plans, vip_customers, accounts, account_members]
 
@@ -161,18 +163,21 @@ customerio = CustomerIO(
     app_url=os.environ.get("CIO_APP_URL", "http://127.0.0.1:8090" if DEMO else None),
 )
 
-defs = dg.Definitions(
-    assets=[*tables, *SYNCS, workspace],
-    asset_checks=CHECKS,
-    jobs=[everything_but_orders, one_day_of_orders],
-    schedules=[every_hour, every_night],
-    sensors=[warehouse_changes],
-    resources={
-        "warehouse": Warehouse(
-            url=setting("CIO_WAREHOUSE", f"duckdb:///{HERE / '.demo' / 'warehouse.duckdb'}"), sql_folder=str(HERE / "sql")
-        ),
-        "customerio": CustomerIOIOManager(
-            customerio=customerio, state=os.environ.get("CIO_STATE", str(HERE / ".demo" / "state"))
-        ),
-    },
+defs = dg.Definitions.merge(
+    written_in_yaml(),
+    dg.Definitions(
+        assets=[*tables, *(sync for sync in SYNCS if sync is not plans), workspace],
+        asset_checks=CHECKS,
+        jobs=[everything_but_orders, one_day_of_orders],
+        schedules=[every_hour, every_night],
+        sensors=[warehouse_changes],
+        resources={
+            "warehouse": Warehouse(
+                url=setting("CIO_WAREHOUSE", f"duckdb:///{HERE / '.demo' / 'warehouse.duckdb'}"), sql_folder=str(HERE / "sql")
+            ),
+            "customerio": CustomerIOIOManager(
+                customerio=customerio, state=os.environ.get("CIO_STATE", str(HERE / ".demo" / "state"))
+            ),
+        },
+    ),
 )

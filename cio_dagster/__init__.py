@@ -3,6 +3,7 @@
 from cio_dagster.alerts import Alert, AlertError, Webhook, build_customerio_alerts
 from cio_dagster.asset import SyncConfig, customerio_asset
 from cio_dagster.checks import Freshness, Look, build_customerio_checks
+from cio_dagster.components import CustomerIOConnection, CustomerIOSync, WarehouseConnection
 from cio_dagster.errors import (
     CredentialsRefused,
     DeliveryError,
@@ -23,6 +24,7 @@ from cio_dagster.resource import CustomerIO
 from cio_dagster.sensor import build_warehouse_sensor
 from cio_dagster.specs import Collection, Constant, Device, Event, ManualSegment, Object, Person, Relationship
 from cio_dagster.state import outcomes
+from cio_dagster.translator import CustomerIOTranslator, CustomerIOTranslatorData
 from cio_dagster.warehouse import Warehouse, WarehouseError
 
 __all__ = [
@@ -32,7 +34,11 @@ __all__ = [
     "Constant",
     "CredentialsRefused",
     "CustomerIO",
+    "CustomerIOConnection",
     "CustomerIOIOManager",
+    "CustomerIOSync",
+    "CustomerIOTranslator",
+    "CustomerIOTranslatorData",
     "DeliveryError",
     "Device",
     "DryRunOnly",
@@ -54,6 +60,7 @@ __all__ = [
     "TooManyRejected",
     "Unavailable",
     "Warehouse",
+    "WarehouseConnection",
     "WarehouseError",
     "Webhook",
     "build_customerio_alerts",

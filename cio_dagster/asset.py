@@ -13,9 +13,14 @@ from pydantic import Field
 from cio_dagster.errors import SpecError
 from cio_dagster.io_manager import PARTITION_EXPR
 from cio_dagster.specs import AnySpec
+from cio_dagster.translator import CustomerIOTranslator, CustomerIOTranslatorData, asset_arguments
 
 IO_MANAGER_KEY = "customerio"
+POOL = "customerio"
 CHECK = "no_rejected_rows"
+
+DESCRIBED = ("deps", "group_name", "code_version", "freshness_policy", "automation_condition", "owners", "tags")
+"""Options that pass through a translator, beside key, description, kinds, metadata and partitions."""
 
 RETRIES = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.FULL)
 """For outages that outlast the client's own retries. Failures that a retry cannot help (guards, credentials, specs) are not retried."""
@@ -47,10 +52,11 @@ def customerio_asset(
     partition_expr: str | Mapping[str, str] | None = None,
     backfill_policy: dg.BackfillPolicy | None = None,
     io_manager_key: str = IO_MANAGER_KEY,
-    pool: str | None = "customerio",
+    pool: str | None = POOL,
     retry_policy: dg.RetryPolicy | None = RETRIES,
     metadata: Mapping[str, Any] | None = None,
     kinds: set[str] | None = None,
+    translator: CustomerIOTranslator | None = None,
     **asset_options: Any,
 ) -> Callable[[Callable[..., Any]], dg.AssetsDefinition]:
     """Make an asset whose frame is synced to Customer.io.
@@ -67,6 +73,8 @@ def customerio_asset(
     partition_expr
         The column that says which partition a row belongs to (for multi-partitions a mapping from dimension to column); needed where one run
         covers several partitions.
+    translator
+        Changes the key, group, owners, tags, kinds, ... that these arguments give the asset: one rule for many syncs.
     asset_options
         Anything else that `dagster.asset` takes: group_name, deps, ins, owners, tags, automation_condition, ...
 
@@ -74,31 +82,36 @@ def customerio_asset(
     """
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
-        asset_key = _asset_key(function, name, key_prefix, key)
-        if partitions_def is not None and spec.unpartitionable:
+        expression = {PARTITION_EXPR: partition_expr} if partition_expr is not None else {}
+        asset_spec = dg.AssetSpec(
+            key=_asset_key(function, name, key_prefix, key),
+            partitions_def=partitions_def,
+            metadata={**(metadata or {}), **spec.to_metadata(), **expression},
+            kinds={"customerio", "polars"} if kinds is None else kinds,
+            description=asset_options.get("description") or inspect.getdoc(function),
+            **{option: value for option, value in asset_options.items() if option in DESCRIBED},
+        )
+        asset_spec = (translator or CustomerIOTranslator()).get_asset_spec(CustomerIOTranslatorData(spec, asset_spec))
+        asset_key = asset_spec.key
+        if asset_spec.partitions_def is not None and spec.unpartitionable:
             raise SpecError(f"{asset_key.to_user_string()} cannot be partitioned: {spec.unpartitionable}")
         compute, has_config = _compute(function, asset_key, io_manager_key)
-        expression = {PARTITION_EXPR: partition_expr} if partition_expr is not None else {}
         return dg.asset(
             compute,
-            key=asset_key,
-            partitions_def=partitions_def,
             backfill_policy=backfill_policy,
             io_manager_key=io_manager_key,
             pool=pool,
             retry_policy=retry_policy,
-            metadata={**(metadata or {}), **spec.to_metadata(), **expression},
-            kinds={"customerio", "polars"} if kinds is None else kinds,
             check_specs=[
                 dg.AssetCheckSpec(
                     CHECK, asset=asset_key, description="Every row of the source was accepted, or was there already."
                 ),
-                *asset_options.pop("check_specs", []),
+                *asset_options.get("check_specs", []),
             ],
             config_schema=None if has_config else SyncConfig.to_config_schema().as_field(),
             output_required=False,
-            description=asset_options.pop("description", None) or inspect.getdoc(function),
-            **asset_options,
+            **asset_arguments(asset_spec),
+            **{name: value for name, value in asset_options.items() if name not in (*DESCRIBED, "description", "check_specs")},
         )
 
     return decorate
