@@ -110,13 +110,14 @@ class CustomerIOSync(dg.Component, dg.Resolvable):
             description="What the rows become: `object`, and the settings of that object.",
         ),
     ]
-    translation: (
+    translation: Annotated[
         Annotated[
             TranslationFn[CustomerIOTranslatorData],
             TranslationFnResolver[CustomerIOTranslatorData](lambda data: {"data": data}),
         ]
-        | None
-    ) = None
+        | None,
+        dg.Resolver.default(description="How the asset is called and shown: key, group_name, deps, owners, tags, kinds, ..."),
+    ] = None
     partitions_def: Annotated[
         dg.PartitionsDefinition[Any] | None,
         dg.Resolver(

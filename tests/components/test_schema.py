@@ -6,6 +6,7 @@ import typing
 from typing import Any
 
 import pytest
+from dagster.components.list.list import list_all_components_schema
 from jsonschema import Draft202012Validator
 from pydantic import ValidationError
 
@@ -84,6 +85,15 @@ def test_no_schema_has_unions_or_references() -> None:
         schema = component.get_model_cls().model_json_schema()
         Draft202012Validator.check_schema(schema)
         assert not {"anyOf", "oneOf", "$ref"} & _keywords(schema)
+        assert all(setting.get("description") for setting in schema["properties"].values())
+
+
+def test_editors_judge_whole_files_by_it() -> None:
+    editors = Draft202012Validator(list_all_components_schema(entry_points=True, extra_modules=()))
+    file = {"type": "cio_dagster.CustomerIOSync", "attributes": {"sql": "people.sql", "spec": {"object": "person"}}}
+    assert editors.is_valid(file)
+    assert not editors.is_valid(file | {"attributes": {"sql": "people.sql", "spec": {"object": "people"}}})
+    assert not editors.is_valid({"type": "cio_dagster.WarehouseConnection", "attributes": {"uri": "duckdb://"}})
 
 
 def _keywords(schema: Any) -> set[str]:
