@@ -18,6 +18,7 @@ from cio_dagster.errors import (
     TooManyRejected,
     Unavailable,
 )
+from cio_dagster.incremental import Incremental, incremental_parameters
 from cio_dagster.io_manager import CustomerIOIOManager
 from cio_dagster.partitions import partition_parameters
 from cio_dagster.resource import CustomerIO
@@ -45,6 +46,7 @@ __all__ = [
     "Event",
     "Freshness",
     "GuardError",
+    "Incremental",
     "LockedError",
     "Look",
     "ManualSegment",
@@ -67,6 +69,7 @@ __all__ = [
     "build_customerio_checks",
     "build_warehouse_sensor",
     "customerio_asset",
+    "incremental_parameters",
     "outcomes",
     "partition_parameters",
 ]

@@ -11,8 +11,9 @@ import dagster as dg
 from pydantic import Field
 
 from cio_dagster.errors import SpecError
+from cio_dagster.incremental import Incremental
 from cio_dagster.io_manager import PARTITION_EXPR
-from cio_dagster.specs import AnySpec
+from cio_dagster.specs import AnySpec, Collection
 from cio_dagster.translator import CustomerIOTranslator, CustomerIOTranslatorData, asset_arguments
 
 IO_MANAGER_KEY = "customerio"
@@ -50,6 +51,7 @@ def customerio_asset(
     key: dg.AssetKey | str | Sequence[str] | None = None,
     partitions_def: dg.PartitionsDefinition | None = None,
     partition_expr: str | Mapping[str, str] | None = None,
+    incremental: Incremental | None = None,
     backfill_policy: dg.BackfillPolicy | None = None,
     io_manager_key: str = IO_MANAGER_KEY,
     pool: str | None = POOL,
@@ -73,6 +75,8 @@ def customerio_asset(
     partition_expr
         The column that says which partition a row belongs to (for multi-partitions a mapping from dimension to column); needed where one run
         covers several partitions.
+    incremental
+        Read only what has changed, as the function asks for with `incremental_parameters(context)`, and now and then all.
     translator
         Changes the key, group, owners, tags, kinds, ... that these arguments give the asset: one rule for many syncs.
     asset_options
@@ -83,10 +87,11 @@ def customerio_asset(
 
     def decorate(function: Callable[..., Any]) -> dg.AssetsDefinition:
         expression = {PARTITION_EXPR: partition_expr} if partition_expr is not None else {}
+        reading = incremental.to_metadata() if incremental is not None else {}
         asset_spec = dg.AssetSpec(
             key=_asset_key(function, name, key_prefix, key),
             partitions_def=partitions_def,
-            metadata={**(metadata or {}), **spec.to_metadata(), **expression},
+            metadata={**(metadata or {}), **spec.to_metadata(), **expression, **reading},
             kinds={"customerio", "polars"} if kinds is None else kinds,
             description=asset_options.get("description") or inspect.getdoc(function),
             **{option: value for option, value in asset_options.items() if option in DESCRIBED},
@@ -95,6 +100,8 @@ def customerio_asset(
         asset_key = asset_spec.key
         if asset_spec.partitions_def is not None and spec.unpartitionable:
             raise SpecError(f"{asset_key.to_user_string()} cannot be partitioned: {spec.unpartitionable}")
+        if incremental is not None and isinstance(spec, Collection):
+            raise SpecError(f"{asset_key.to_user_string()} cannot be incremental: a collection is replaced as a whole")
         compute, has_config = _compute(function, asset_key, io_manager_key)
         return dg.asset(
             compute,

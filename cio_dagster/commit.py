@@ -10,6 +10,7 @@ import polars as pl
 
 from cio_dagster.answers import has_answers, with_outcomes
 from cio_dagster.errors import GuardError
+from cio_dagster.incremental import moved
 from cio_dagster.plan import Plan
 from cio_dagster.report import rejects
 from cio_dagster.specs import AnySpec, Collection, Event
@@ -38,7 +39,7 @@ class Committed:
 
 
 def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = None) -> Committed:
-    """Write the snapshot, then what is unsettled, then the outcomes, then close the plan.
+    """Write the snapshot, then what is unsettled, then the outcomes, then how far reading came, then close the plan.
 
     Accepted rows enter the snapshot or leave it; refused and pending ones do neither, so that the next run tries them again.
 
@@ -62,6 +63,8 @@ def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = 
     counted = told.group_by("_operation", "_outcome").agg(rows=pl.len()).collect(engine="streaming")
     refused = told.filter(pl.col("_outcome") == "refused")
     found = Committed(counted, rejects(refused.select("_key", reason="_reason", field="_field", message="_message")))
+    if plan.read is not None:
+        state.write_watermark(moved(plan, _done(plan, pl.col("_row", "_operation")), state.watermark()))
     state.close_plan(plan)
     return found
 

@@ -52,7 +52,8 @@ def warnings(plan: Plan, spec: AnySpec, last: Mapping[str, Any] | None) -> list[
     before = int(last["planned"]["source"]) if last else 0
     lost = before - counts.source
     # Of events, and of nothing at all, this says nothing new: their sources are often windows, and an empty source has its own words.
-    if not spec.removes and not isinstance(spec, Event) and counts.source and lost > max(SHRUNK_ROWS, SHRUNK_SHARE * before):
+    whole = not plan.partial and not isinstance(spec, Event)
+    if whole and not spec.removes and counts.source and lost > max(SHRUNK_ROWS, SHRUNK_SHARE * before):
         found.append(
             f"The source has {counts.source:,} rows, {lost:,} fewer than the {before:,} of the last run. Nothing is removed for that, but is "
             "it whole?"

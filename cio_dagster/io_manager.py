@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
 import dagster as dg
@@ -23,6 +24,7 @@ from cio_dagster.errors import (
     SyncError,
     TooManyRejected,
 )
+from cio_dagster.incremental import Read, find_incremental, next_read
 from cio_dagster.metadata import add_up, column_schema, guard_metadata, report_metadata
 from cio_dagster.partitions import split
 from cio_dagster.pool import no_slots_warning, pool_slots
@@ -65,6 +67,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
     branch_deployments_send: bool = False
 
     _unlimited_run: str | None = PrivateAttr(default=None)
+    _reads: dict[dg.AssetKey, dict[str | None, Read]] = PrivateAttr(default_factory=dict)
 
     def handle_output(self, context: dg.OutputContext, obj: Frame | Mapping[str, Frame]) -> None:
         """Sync the frame (or a mapping from partition key to frame). Raises dagster.Failure, with the counts as metadata."""
@@ -102,6 +105,28 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
             context.log_event(dg.AssetObservation(asset.key, partition=report.partition, metadata=metadata))
         return reports
 
+    def begin_read(self, context: dg.AssetExecutionContext) -> dict[str | None, Read]:
+        """What the run is to read of each partition (None: the unpartitioned whole), which what it then writes is held to.
+
+        Raises SpecError for an asset that was not made with `incremental`.
+        """
+        asset = _Asset.of_execution(context)
+        if (incremental := find_incremental(asset.metadata)) is None:
+            raise SpecError(
+                f"{asset.key.to_user_string()} reads all: make it with customerio_asset(..., incremental=Incremental(column=...))"
+            )
+        now, options = datetime.now(timezone.utc), asset.options
+        everything = options.full_resync or options.reconcile
+        partitions: list[str | None] = [*asset.partition_keys] or [None]
+        reads = {
+            partition: next_read(self._state(asset.key, partition), asset.spec, incremental, now=now, everything=everything)
+            for partition in partitions
+        }
+        if any(not read.partial for read in reads.values()):
+            reads = {partition: Read(incremental.column, now.isoformat()) for partition in reads}
+        self._reads[asset.key] = reads
+        return reads
+
     def last_reports(self, asset_key: dg.AssetKey, partitions: Iterable[str | None]) -> list[dict[str, Any]]:
         """The reports of the last runs of these partitions (None: the unpartitioned whole), as JSON."""
         found = [self._state(asset_key, partition).report() for partition in partitions]
@@ -114,6 +139,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
         slots = self._slots(asset, log)
         try:
             self._check_deployment(asset)
+            reads = self._taken_reads(asset)
             environment_id = self.customerio.environment_id(asset.run_id)
             for partition, frame in _frames(asset, obj).items():
                 report = sync(
@@ -125,6 +151,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
                     options=asset.options,
                     environment_id=environment_id,
                     progress=_progress(log, asset.key.to_user_string(), partition),
+                    read=reads.get(partition),
                 )
                 shown = report if self.show_values else report.without_values()
                 reports.append(shown)
@@ -161,6 +188,16 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
                 "Nothing was sent: this is a branch deployment, where runs may be dry only. Run it with the option `dry_run: true`; or, if the "
                 "branch has a workspace of its own, say CustomerIOIOManager(branch_deployments_send=True)."
             )
+
+    def _taken_reads(self, asset: _Asset) -> dict[str | None, Read]:
+        """What the asset's function was told to read in this run; nothing for an asset that always reads all."""
+        reads = self._reads.pop(asset.key, None)
+        if reads is None and find_incremental(asset.metadata) is not None:
+            raise SpecError(
+                f"{asset.key.to_user_string()} is incremental, but its function did not ask what to read: select by "
+                "**incremental_parameters(context), as in `where $full or updated_at >= $since`."
+            )
+        return reads or {}
 
     def _schema(self, reports: list[Report], obj: object) -> dict[str, Any]:
         first = next(iter(obj.values()), None) if isinstance(obj, Mapping) else obj

@@ -28,6 +28,8 @@ def report_metadata(report: Report) -> dict[str, Any]:
         numbers |= {"sent": report.sent} if report.object == "event" else {}
         numbers |= {"requests": report.requests, "request_bytes": report.bytes, "retries": report.retries}
         numbers |= {"throttled_seconds": round(report.throttled_seconds, 3), "recovered": report.recovered}
+    if report.read_since:
+        numbers["read_since"] = report.read_since
     if report.object == "event":
         numbers["left_out"] = counts.left_out
     numbers |= {f"seconds_{room}": seconds for room, seconds in report.seconds.items()}

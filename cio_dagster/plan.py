@@ -6,6 +6,7 @@ A plan is the preview, the unit that guards judge, and the redo log. Its folder 
     rejected-*.parquet   source rows that cannot be sent: _row, _key, _reject
     baseline.parquet     what Customer.io was found to hold, where that was read from it instead of the snapshot
     identity.parquet     people whose identifiers clash (see `cio_dagster.prepare.identity`), where there are any
+    times.parquet        of an incremental read, the time of each source row (see `cio_dagster.incremental`): _row, _time
     dtypes.parquet       no rows: what the JSON text of each attribute reads back to
     plan.json            what the plan is for and its counts; written last, so a folder without it is no plan
     answers.jsonl        one line for each answered request, appended as they come (see `cio_dagster.answers`)
@@ -35,6 +36,7 @@ import polars as pl
 
 from cio_dagster.diff import diff
 from cio_dagster.hashes import KEY_HASH, ROW_HASH, differing, key_hash, repeated, row_hash, write_hashes
+from cio_dagster.incremental import Read, read_of, row_times
 from cio_dagster.limits import CAMPAIGN_WINDOW_SECONDS, OPERATION_BYTES
 from cio_dagster.operations import body_limit, removal_body, write_body
 from cio_dagster.parts import GROUP_ROWS, Part, parts
@@ -50,6 +52,7 @@ STAGED, DOUBLES, KNOWN = "staged.parquet", "doubles.parquet", "known.parquet"
 FORMAT = 2
 """The version of this layout."""
 
+TIMES = "times.parquet"
 OPERATIONS, REJECTED, BASELINE, IDENTITY, DTYPES, MANIFEST, ANSWERS = (
     "operations-*.parquet",
     "rejected-*.parquet",
@@ -98,6 +101,13 @@ class Plan:
     """Whether a collection is to be written even if it has no rows: it is not known to be there, or not what is in it."""
     versions: dict[str, int] | None = None
     """The Delta versions of the state's tables that the plan was made on; None where that is not to be checked."""
+    read: Read | None = None
+    """What was read of the source, where that is incremental."""
+
+    @property
+    def partial(self) -> bool:
+        """Whether only some rows of the source were read, so that others are not gone."""
+        return self.read is not None and self.read.partial
 
     def operations(self) -> pl.LazyFrame:
         """The operations, with `_position` (UInt32)."""
@@ -123,6 +133,11 @@ class Plan:
         return pl.scan_parquet(path).join(self.rejected(), on="_row", how="anti") if path.exists() else None
 
     @property
+    def times_path(self) -> Path:
+        """The time of each row of an incremental read."""
+        return self.folder / TIMES
+
+    @property
     def answers_path(self) -> Path:
         """The log of answered requests."""
         return self.folder / ANSWERS
@@ -143,6 +158,7 @@ def make_plan(
     operation_bytes: int = OPERATION_BYTES,
     full_resync: bool = False,
     versions: dict[str, int] | None = None,
+    read: Read | None = None,
 ) -> Plan:
     """Write the plan that makes Customer.io equal to `frame`, and read nothing from the network.
 
@@ -156,12 +172,16 @@ def make_plan(
     start
         Events from before this time (aware) are left out; None sends all. Events without times are left out where it is later
         than they can be known to be: on a first run.
+    read
+        What was read of the source, where that is incremental: of a partial read nothing is removed.
     Raises SpecError where the frame does not fit the spec.
     """
     if folder.exists():
         (folder / MANIFEST).unlink(missing_ok=True)  # First: a folder without it is no plan.
         shutil.rmtree(folder)
     folder.mkdir(parents=True, mode=0o700)
+    if read is not None:
+        row_times(frame, read.column).sink_parquet(folder / TIMES)
     staged = folder / STAGED
     prepared = _without_doubles(_stage(prepare(frame, spec), spec, staged), spec, folder)
     compared = snapshot
@@ -169,7 +189,10 @@ def make_plan(
         compared = _with_snapshot(baseline.lazy(), snapshot)
         compared.sink_parquet(folder / BASELINE)
         compared = pl.scan_parquet(folder / BASELINE)
-    touched = None if compared is None or isinstance(spec, Collection) else _touched(prepared, spec, compared, folder)
+    removes = spec.removes and (read is None or not read.partial)
+    touched = None
+    if compared is not None and not isinstance(spec, Collection):
+        touched = _touched(prepared, spec, compared, folder, removes=removes)
     if isinstance(spec, Person):
         prepared = _check_identities(prepared, spec, snapshot, touched, folder)
 
@@ -188,7 +211,7 @@ def make_plan(
         elif isinstance(spec, Collection):
             planned = _collection_operations(ready, spec, part.baseline, part.unsettled, full_resync)
         else:
-            planned = _operations(ready, spec, part.baseline, part.unsettled, full_resync)
+            planned = _operations(ready, spec, part.baseline, part.unsettled, full_resync, removes=removes)
         _write(planned, prepared, limit, folder, number)
 
     pl.DataFrame(schema=prepared.dtypes).write_parquet(folder / DTYPES)
@@ -205,6 +228,7 @@ def make_plan(
         spec=spec.model_dump(mode="json"),
         replaces=replaces,
         versions=versions,
+        read=read,
     )
     for name in (STAGED, DOUBLES, KNOWN):
         (folder / name).unlink(missing_ok=True)
@@ -219,7 +243,8 @@ def read_plan(folder: Path) -> Plan | None:
     if not path.exists():
         return None
     manifest = json.loads(path.read_text())
-    return Plan(folder=folder, **manifest | {"counts": Counts(**manifest["counts"])})
+    read = read_of(manifest.get("read"))
+    return Plan(folder=folder, **manifest | {"counts": Counts(**manifest["counts"]), "read": read})
 
 
 def _stage(prepared: Prepared, spec: AnySpec, path: Path) -> Prepared:
@@ -246,7 +271,7 @@ def _without_doubles(prepared: Prepared, spec: AnySpec, folder: Path) -> Prepare
     return replace(prepared, rows=pl.concat([rows.join(doubles, on="_row", how="anti"), doubles], how="diagonal"))
 
 
-def _touched(prepared: Prepared, spec: AnySpec, compared: pl.LazyFrame, folder: Path) -> pl.DataFrame:
+def _touched(prepared: Prepared, spec: AnySpec, compared: pl.LazyFrame, folder: Path, *, removes: bool) -> pl.DataFrame:
     """The key hashes of rows that may differ from what is known, and of known ones that may be gone."""
     own = set(compared.collect_schema())
     names = [] if isinstance(spec, Event) else prepared.data
@@ -254,7 +279,7 @@ def _touched(prepared: Prepared, spec: AnySpec, compared: pl.LazyFrame, folder: 
     known = write_hashes(compared.select("_key", *data).select(_key_hash=key_hash(), _row_hash=row_hash(names)), folder / KNOWN)
     ready = pl.when(pl.col("_reject").is_null()).then(ROW_HASH).alias(ROW_HASH)
     now = prepared.rows.filter(pl.col("_key").is_not_null()).select(KEY_HASH, ready)
-    return differing(now, known, gone=spec.removes)
+    return differing(now, known, gone=removes)
 
 
 def _hashed(rows: pl.LazyFrame | None) -> pl.LazyFrame | None:
@@ -291,7 +316,13 @@ def _with_snapshot(current: pl.LazyFrame, snapshot: pl.LazyFrame | None) -> pl.L
 
 
 def _operations(
-    prepared: Prepared, spec: AnySpec, compared: pl.LazyFrame | None, unsettled: pl.LazyFrame | None, full_resync: bool
+    prepared: Prepared,
+    spec: AnySpec,
+    compared: pl.LazyFrame | None,
+    unsettled: pl.LazyFrame | None,
+    full_resync: bool,
+    *,
+    removes: bool,
 ) -> list[pl.LazyFrame]:
     whole = getattr(spec, "send", "changed") == "all"
     found = diff(prepared, compared, unsettled=unsettled, resend=full_resync, whole=whole)
@@ -300,7 +331,7 @@ def _operations(
         found.created.with_columns(_operation=pl.lit("create"), _body=body),
         found.updated.with_columns(_operation=pl.lit("update"), _body=body),
     ]
-    if spec.removes:
+    if removes:
         planned.insert(0, found.gone.with_columns(_operation=pl.lit("delete"), _body=removal_body(spec)))
     return planned
 

@@ -34,6 +34,8 @@ class Report:
     dry_run: bool = False
     since: str = ""
     """When the run began, or the interrupted run whose answers it committed (ISO 8601): what was accepted from then on, this run counts."""
+    read_since: str = ""
+    """Of an incremental read, the time from which on rows were read (ISO 8601); empty where all were."""
     created: int = 0
     updated: int = 0
     removed: int = 0
@@ -125,6 +127,7 @@ def plan_report(plan: Plan, spec: AnySpec, asset: str, partition: str | None) ->
     """What a plan says before anything is sent."""
     counts = plan.counts
     report = Report(plan.run_id, asset, partition, spec.object, spec.behavior, counts)
+    report.read_since = plan.read.since if plan.read is not None and plan.partial else ""
     if counts.old_events:
         report.warnings.append(
             f"{counts.old_events:,} events are older than 72 hours: they are stored, but set off no campaigns."
@@ -133,7 +136,7 @@ def plan_report(plan: Plan, spec: AnySpec, asset: str, partition: str | None) ->
         report.warnings.append(
             f"{counts.future_events:,} events are in the future; what Customer.io does with them is not documented."
         )
-    if counts.source == 0 and counts.known and spec.object != "event":
+    if counts.source == 0 and counts.known and spec.object != "event" and not plan.partial:
         report.warnings.append(f"The source is empty, while {counts.known:,} rows are known from it.")
     report.rejects = rejects(plan.rejected().select("_key", pl.col("_reject").struct.unnest()))
     if isinstance(spec, Person) and (problems := plan.identity_problems()) is not None:

@@ -4,6 +4,7 @@
         state.json   format, identity of the sync, the workspace's environment id, when the first run began, the last plan's sequence
         snapshot/    Delta table: one row for each row that Customer.io accepted (for events: each row sent or left out)
         unsettled.parquet  `_key` and identifiers of rows that a request without an answer was about (see `cio_dagster.commit`)
+        watermark.json  how far the source was read, where that is incremental (see `cio_dagster.incremental`)
         outcomes/    Delta table: what became of every row of every run
         spec.json    the spec of the last plan
         dtypes.parquet  no rows: what the JSON text of the snapshot's attributes reads back to
@@ -39,6 +40,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction, WriterPropertie
 from deltalake.exceptions import DeltaError
 
 from cio_dagster.errors import LockedError, StateError
+from cio_dagster.incremental import Watermark
 from cio_dagster.plan import BASELINE, DTYPES, MANIFEST, OPERATIONS, REJECTED, Plan, read_plan
 from cio_dagster.plan import FORMAT as PLAN_FORMAT
 from cio_dagster.prepare.columns import INTERNAL
@@ -81,6 +83,8 @@ for what was accepted and turned out not to be in Customer.io: pending again. `r
 those rows were counted when they were accepted."""
 
 UNSETTLED = "unsettled.parquet"
+
+WATERMARK = "watermark.json"
 
 PARQUETS = (OPERATIONS, REJECTED, DTYPES, BASELINE)
 """A plan's files, of which the last may be missing."""
@@ -313,6 +317,18 @@ class AssetState:
         _sync(partial)
         partial.rename(path)
 
+    def watermark(self) -> Watermark | None:
+        """How far the source was read; None where the next run is to read all of it."""
+        path = self.folder / WATERMARK
+        return Watermark(**json.loads(path.read_text())) if path.exists() else None
+
+    def write_watermark(self, mark: Watermark | None) -> None:
+        """Replace it."""
+        if mark is None:
+            (self.folder / WATERMARK).unlink(missing_ok=True)
+        else:
+            _replace(self.folder / WATERMARK, json.dumps(asdict(mark)))
+
     def write_snapshot(self, rows: pl.LazyFrame, plan: Plan, *, append: bool) -> None:
         """Write the snapshot of a plan, unless that was done already."""
         self._write("snapshot", rows, plan, append=append)
@@ -341,6 +357,7 @@ class AssetState:
 
         A Delta commit of its own, so the older version stays readable; of no plan, so the snapshot stays that of the last one.
         """
+        self.write_watermark(None)  # Those rows are to be read again, whenever they changed last.
         if unsettled is not None:
             before = self.unsettled()
             merged = [unsettled] if before is None else [unsettled, before.collect()]

@@ -22,6 +22,7 @@ from cio_dagster import guards
 from cio_dagster.commit import commit, record_stop
 from cio_dagster.deliver import Connection, Progress
 from cio_dagster.errors import DeliveryError, SpecError, StateError
+from cio_dagster.incremental import Read, check_still_good
 from cio_dagster.plan import Plan, make_plan
 from cio_dagster.report import Report, plan_report
 from cio_dagster.specs import AnySpec, Event, ManualSegment, Object, read_spec
@@ -62,6 +63,7 @@ def sync(
     options: RunOptions | None = None,
     environment_id: int | None = None,
     progress: Progress | None = None,
+    read: Read | None = None,
 ) -> Report:
     """Make Customer.io equal to a frame, as its spec says.
 
@@ -71,6 +73,8 @@ def sync(
         The workspace's id, where the connection was checked already; else it is checked first.
     progress
         Called while sending, with the operations answered so far and their number.
+    read
+        What of the source the frame is, where it is read incrementally.
 
     Returns a report; where Customer.io could not take the whole plan, with `error`, and what it accepted committed. Raises SpecError,
     StateError, GuardError or DeliveryError where nothing was sent.
@@ -89,8 +93,9 @@ def sync(
         if environment_id is None:
             environment_id = delivery.check_connection(connection)
         info = state.open(spec, environment_id, keep=not options.dry_run)
+        check_still_good(read, state)
         with _timed(seconds, "plan"):
-            plan = _plan(frame, spec, state, info, connection, run_id, options)
+            plan = _plan(frame, spec, state, info, connection, run_id, options, read)
             report = plan_report(plan, spec, state.asset, state.partition)
         report.recovered, report.seconds, report.dry_run, report.since = recovered, seconds, options.dry_run, since
         report.warnings += guards.warnings(plan, spec, state.report())
@@ -133,6 +138,7 @@ def _plan(
     connection: Connection,
     run_id: str,
     options: RunOptions,
+    read: Read | None,
 ) -> Plan:
     snapshot = state.snapshot()
     return make_plan(
@@ -149,6 +155,7 @@ def _plan(
         start=event_start(spec, state, info),
         operation_bytes=connection.operation_bytes,
         full_resync=options.full_resync,
+        read=read,
     )
 
 
