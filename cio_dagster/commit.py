@@ -153,7 +153,7 @@ def _outcomes(state: AssetState, plan: Plan, done: pl.LazyFrame, now: datetime) 
         field=pl.col("_field"),
         message=pl.col("_message"),
         time=pl.col("_at").fill_null(now),
-        rows=pl.lit(1, dtype=pl.UInt32),
+        rows=pl.lit(1, dtype=pl.Int32),
     )
     rejected = plan.rejected().select(
         key=pl.col("_key"),
@@ -168,11 +168,11 @@ def _outcomes(state: AssetState, plan: Plan, done: pl.LazyFrame, now: datetime) 
             ignore_nulls=True,
         ),
         time=pl.lit(now).cast(pl.Datetime("us", "UTC")),
-        rows=pl.lit(1, dtype=pl.UInt32),
+        rows=pl.lit(1, dtype=pl.Int32),
     )
     unchanged = pl.LazyFrame(
         {"operation": ["none"], "outcome": ["unchanged"], "time": [now], "rows": [plan.counts.unchanged]},
-        schema_overrides={"time": pl.Datetime("us", "UTC"), "rows": pl.UInt32},
+        schema_overrides={"time": pl.Datetime("us", "UTC"), "rows": pl.Int32},
     ).filter(pl.col("rows") > 0)
     where = [
         pl.lit(plan.run_id).alias("run_id"),

@@ -251,7 +251,7 @@ def _stage(prepared: Prepared, spec: AnySpec, path: Path) -> Prepared:
     """Read the source once, to disk."""
     compared = [] if isinstance(spec, Event) else prepared.data
     hashes = {KEY_HASH: key_hash(), ROW_HASH: row_hash(compared)}
-    prepared.rows.with_columns(**hashes).sink_parquet(path, row_group_size=GROUP_ROWS)
+    prepared.rows.with_columns(**hashes).sink_parquet(path, row_group_size=GROUP_ROWS, compression="lz4")
     return replace(prepared, rows=pl.scan_parquet(path))
 
 
@@ -384,7 +384,7 @@ def _write(planned: list[pl.LazyFrame], prepared: Prepared, limit: int, folder: 
     oversized = [kind.filter(large).select("_row", "_key", _reject=too_large) for kind in kinds]
     sinks = [
         kind.filter(~large).sink_parquet(
-            folder / OPERATIONS.replace("*", f"{order}-{part:05}"), row_group_size=GROUP_ROWS, lazy=True
+            folder / OPERATIONS.replace("*", f"{order}-{part:05}"), row_group_size=GROUP_ROWS, compression="lz4", lazy=True
         )
         for order, kind in enumerate(kinds)
     ]

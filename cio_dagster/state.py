@@ -26,6 +26,8 @@ import re
 import shlex
 import shutil
 import socket
+import time
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -36,8 +38,9 @@ from urllib.parse import quote, unquote, urlsplit
 
 import filelock
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Transaction, WriterProperties
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties
 from deltalake.exceptions import DeltaError
+from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from cio_dagster.errors import LockedError, StateError
 from cio_dagster.incremental import Watermark
@@ -74,7 +77,7 @@ OUTCOMES_SCHEMA = pl.Schema(
         "field": pl.String(),
         "message": pl.String(),
         "time": pl.Datetime("us", "UTC"),
-        "rows": pl.UInt32(),
+        "rows": pl.Int32(),
     }
 )
 """The outcomes table. `outcome` is accepted, rejected, pending, left_out, unchanged or stopped; `operation` is the plan's, `prepare` for
@@ -89,8 +92,10 @@ WATERMARK = "watermark.json"
 PARQUETS = (OPERATIONS, REJECTED, DTYPES, BASELINE)
 """A plan's files, of which the last may be missing."""
 
-WRITER = WriterProperties(max_row_group_size=65_536, compression="ZSTD", compression_level=1)
-"""Delta's default is a million rows in a group, of which readers of the snapshot hold several in memory."""
+DELTA_GROUP_ROWS = 65_536
+"""Rows in a group of a table's file. Delta's default is a million, of which readers hold several groups in memory."""
+
+WRITER = WriterProperties(max_row_group_size=DELTA_GROUP_ROWS, compression="ZSTD", compression_level=1)
 
 HISTORY_HOURS = 30 * 24
 """How long older versions of the tables can be read."""
@@ -499,16 +504,34 @@ class AssetState:
 
     def _sink(self, name: str, rows: pl.LazyFrame, *, append: bool, properties: CommitProperties | None) -> None:
         path = self.folder / name
-        options = {
-            "schema_mode": "merge" if append else "overwrite",
-            "commit_properties": properties,
-            "description": DESCRIPTION,
-            "writer_properties": WRITER,
-        }
         before = set(path.rglob("*"))
         path.mkdir(exist_ok=True, mode=0o700)
-        rows.sink_delta(str(path), mode="append" if append else "overwrite", delta_write_options=options)
+        table = DeltaTable(str(path)) if DeltaTable.is_deltatable(str(path)) else None
+        known = {field.name for field in table.schema().fields} if table is not None else set()
+        if append and table is not None and not known.issuperset(rows.collect_schema()):
+            # New columns are what Delta's own writer is for.
+            options = {"schema_mode": "merge", "commit_properties": properties, "writer_properties": WRITER}
+            rows.sink_delta(table, mode="append", delta_write_options=options)
+        else:
+            _add_file(path, table, rows, properties, append=append)
         _flush(path, before)
+
+
+def _add_file(
+    path: Path, table: DeltaTable | None, rows: pl.LazyFrame, properties: CommitProperties | None, *, append: bool
+) -> None:
+    """Commit one file that Polars writes, in half the time and memory of Delta's own writer, to a table, or as a new one."""
+    file = path / f"part-{uuid.uuid4()}.parquet"
+    rows.sink_parquet(file, row_group_size=DELTA_GROUP_ROWS, compression="zstd", compression_level=1)
+    stats = {"numRecords": pl.scan_parquet(file).select(pl.len()).collect().item()}
+    added = AddAction(file.name, file.stat().st_size, {}, int(time.time() * 1000), True, json.dumps(stats))
+    columns = pl.DataFrame(schema=rows.collect_schema()).to_arrow(compat_level=pl.CompatLevel.oldest())
+    schema = Schema.from_arrow(columns.schema)
+    if table is None:
+        create_table_with_add_actions(str(path), schema, [added], description=DESCRIPTION, commit_properties=properties)
+    else:
+        mode = "append" if append else "overwrite"
+        table.create_write_transaction([added], mode, schema, [], commit_properties=properties)
 
 
 def all_states(root: Path) -> list[AssetState]:

@@ -464,7 +464,7 @@ def _make_pending(spec: AnySpec, state: AssetState, differences: pl.DataFrame, r
         .otherwise(pl.col("reason").replace_strict(MESSAGES, default="Customer.io logged that it was not applied")),
         time=pl.lit(datetime.now(timezone.utc)).cast(pl.Datetime("us", "UTC")),
         # The row was counted where it was accepted.
-        rows=pl.lit(0, dtype=pl.UInt32),
+        rows=pl.lit(0, dtype=pl.Int32),
     )
     state.put_back(keys["_key"], unsettled, lines, run_id=run_id)
 
