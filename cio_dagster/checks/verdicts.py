@@ -33,13 +33,15 @@ class Verdict:
 
 
 def delivered_as_planned(reports: Reports) -> Verdict:
-    """Whether Customer.io accepted every operation that was planned."""
+    """Whether Customer.io accepted every operation that was planned, but for those that the run's `limit` left for the next one."""
     planned = sum(int(report["planned"][name]) for report in reports for name in OPERATIONS)
     accepted = sum(int(report[name]) for report in reports for name in ACCEPTED)
     refused, pending = (sum(int(report[name]) for report in reports) for name in ("refused", "pending"))
+    deferred = sum(int(report.get("deferred", 0)) for report in reports)
     numbers: dict[str, int | float] = {"planned": planned, "accepted": accepted, "refused": refused, "pending": pending}
-    if accepted == planned:
-        return Verdict(True, f"All {planned:,} planned operations were accepted.", numbers)
+    if accepted + deferred == planned:
+        left = f", but for {deferred:,} that the run's limit left for the next one" if deferred else ""
+        return Verdict(True, f"All {planned:,} planned operations were accepted{left}.", numbers)
     text = f"Of {planned:,} planned operations {accepted:,} were accepted, {refused:,} refused, and {pending:,} are pending."
     return Verdict(False, text, numbers)
 
@@ -71,7 +73,10 @@ def no_duplicate_identities(reports: Reports, *, shown: bool) -> Verdict:
 
 
 def within_guards(reports: Reports, spec: AnySpec, *, early: float) -> Verdict:
-    """Whether each guard is still far from stopping a run: whether no run did more than `early` (a share) of what its limit allows."""
+    """Whether each guard is still far from stopping a run: whether no run did more than `early` (a share) of what its limit allows.
+
+    Of `max_changed` this counts rows that were sent again unchanged as well, as a full resync does: the guard itself does not.
+    """
     near: list[dict[str, str | int | float]] = []
     numbers: dict[str, int | float] = {}
     for report in reports:

@@ -19,6 +19,10 @@ def report(partition: str | None = None, *, planned: Counts | None = None, **fie
 def test_delivered_as_planned_adds_up_partitions() -> None:
     all_of_it = report("a", planned=Counts(create=3, update=2, delete=1, keep=4), created=3, updated=2, removed=1, kept=4)
     assert delivered_as_planned([all_of_it]).text == "All 10 planned operations were accepted."
+    limited = report("c", planned=Counts(send=5), sent=2, pending=3) | {"deferred": 3}
+    found = delivered_as_planned([limited])
+    assert found.passed
+    assert "but for 3 that the run's limit left" in found.text
     not_all = report("b", planned=Counts(send=5), sent=2, refused=1, pending=2)
     found = delivered_as_planned([all_of_it, not_all])
     assert not found.passed
