@@ -23,6 +23,7 @@ from cio_dagster import (
     build_customerio_checks,
     customerio_asset,
 )
+from cio_dagster.checks.freshness import newest, source_is_fresh
 from cio_dagster.sandbox.process import RunningSandbox
 from tests.assets.conftest import Dagster, dagster, instance, running, sandbox
 
@@ -95,9 +96,7 @@ def test_one_step_makes_them_all(dagster: Callable[..., Dagster], sandbox: Runni
     assert len(sandbox.get("requests")) == before
 
 
-def test_refused_and_pending_operations_are_red_also_alone(
-    dagster: Callable[..., Dagster], sandbox: RunningSandbox, instance: dg.DagsterInstance
-) -> None:
+def test_refused_and_pending_operations_are_red_also_alone(dagster: Callable[..., Dagster], sandbox: RunningSandbox) -> None:
     people = people_of({"frame": pl.DataFrame({"id": ["a", "b"]})}, retry_policy=None)
     [checks] = build_customerio_checks([people], **NOT_READ_BACK)
     run = dagster(attempts=1)
@@ -139,28 +138,41 @@ def test_partitions_of_the_run(dagster: Callable[..., Dagster], sandbox: Running
 @pytest.mark.parametrize(
     ("sql", "words"),
     [
-        ("select max(came) from t where false", "no row with a time"),
         ("select came::varchar from t", "gave a value of type str: cast it"),
         ("select 1, 2", "gives one time"),
-        ("select came from nowhere", "nowhere"),
     ],
 )
-def test_a_freshness_query_that_tells_no_time_is_a_warning(
-    dagster: Callable[..., Dagster], tmp_path: Path, sql: str, words: str
-) -> None:
+def test_what_a_freshness_query_may_not_give(tmp_path: Path, sql: str, words: str) -> None:
+    with pytest.raises(SpecError, match=words):
+        newest(warehouse(tmp_path, timedelta(0)), sql)
+
+
+def test_an_empty_source_is_not_fresh(tmp_path: Path) -> None:
+    empty = Freshness("select max(came) from t where false", timedelta(days=3))
+    verdict, found = source_is_fresh(warehouse(tmp_path, timedelta(0)), empty, datetime.now(timezone.utc))
+    assert (verdict.passed, verdict.text, found) == (False, "The source has no row with a time.", None)
+
+
+def test_dates_and_times_without_zone_are_in_utc(tmp_path: Path) -> None:
+    found = warehouse(tmp_path, timedelta(0))
+    assert newest(found, "select date '2026-03-01'") == datetime(2026, 3, 1, tzinfo=timezone.utc)
+    assert newest(found, "select timestamp '2026-03-01 02:00'") == datetime(2026, 3, 1, 2, tzinfo=timezone.utc)
+
+
+def test_a_freshness_query_that_fails_is_a_warning(dagster: Callable[..., Dagster], tmp_path: Path) -> None:
     people = people_of({"frame": pl.DataFrame({"id": ["a"]})})
-    [check] = build_customerio_checks([people], freshness={"people": Freshness(sql, within=timedelta(days=3))})
+    [check] = build_customerio_checks([people], freshness={"people": Freshness("select 1 from nowhere", timedelta(days=3))})
     run = dagster()
+    shown = run.resources["customerio"]
     run.resources["warehouse"] = warehouse(tmp_path, timedelta(0))
     selection: Any = dg.AssetSelection.checks(dg.AssetCheckKey(people.key, "source_is_fresh"))
-    found = checks_of(run.run([people, check], select=selection))["source_is_fresh"]
-    assert (found.passed, found.severity) == (False, WARN)
-    assert words in found.description
-    if "nowhere" in sql:
-        shown = run.resources["customerio"]
-        run.resources["customerio"] = CustomerIOIOManager(customerio=shown.customerio, state=shown.state, show_values=False)
+    for show_values in (True, False):
+        run.resources["customerio"] = CustomerIOIOManager(
+            customerio=shown.customerio, state=shown.state, show_values=show_values
+        )
         found = checks_of(run.run([people, check], select=selection))["source_is_fresh"]
-        assert "nowhere" not in found.description
+        assert (found.passed, found.severity) == (False, WARN)
+        assert ("nowhere" in found.description) == show_values
 
 
 def test_what_is_left_out_and_what_does_not_apply() -> None:

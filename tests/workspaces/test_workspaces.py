@@ -105,7 +105,7 @@ def test_the_same_assets_go_where_the_environment_says(
     for name in KEYS:
         run = Dagster(instance, {"customerio": manager(sandboxes[name], name, tmp_path)})
         assert numbers(run.run([people]), "customerio__people")["created"] == 1
-        assert numbers(run.run([people]), "customerio__people")["unchanged"] == 1
+    assert numbers(run.run([people]), "customerio__people")["unchanged"] == 1
     assert [len(sandbox.get("people")) for sandbox in sandboxes.values()] == [1, 1]
 
 
