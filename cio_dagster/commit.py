@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
@@ -10,6 +11,7 @@ import polars as pl
 
 from cio_dagster.answers import has_answers, with_outcomes
 from cio_dagster.errors import GuardError
+from cio_dagster.hashes import in_bucket, key_hash
 from cio_dagster.incremental import moved
 from cio_dagster.plan import Plan
 from cio_dagster.report import rejects
@@ -17,6 +19,9 @@ from cio_dagster.specs import AnySpec, Collection, Event
 from cio_dagster.state import OUTCOMES_SCHEMA, AssetState
 
 PLAN_COLUMNS = ["_position", "_operation"]
+
+KEYS = 2_000_000
+"""Keys of changed rows that are in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +122,8 @@ def _unsettled(
     return None if found.is_empty() else found.lazy()
 
 
-def _snapshot(state: AssetState, plan: Plan, spec: AnySpec, done: pl.LazyFrame, now: datetime) -> pl.LazyFrame | None:
-    """What Customer.io holds now (of a ledger: what is new in it); None where nothing changed."""
+def _snapshot(state: AssetState, plan: Plan, spec: AnySpec, done: pl.LazyFrame, now: datetime) -> Iterable[pl.LazyFrame] | None:
+    """What Customer.io holds now (of a ledger: what is new in it), in parts to be written one after the other; None where nothing changed."""
     taken = done.filter(pl.col("_outcome").is_in(["accepted", "left_out"]))
     written = taken.filter(pl.col("_operation") != "delete").with_columns(
         _accepted_at=pl.col("_at").fill_null(now), **({"_status": pl.col("_outcome")} if isinstance(spec, Event) else {})
@@ -126,22 +131,29 @@ def _snapshot(state: AssetState, plan: Plan, spec: AnySpec, done: pl.LazyFrame, 
     written = written.drop(*PLAN_COLUMNS, "_outcome", "_reason", "_field", "_message", "_at")
     before = state.snapshot()
     baseline = plan.baseline() if plan.baseline() is not None else before
-    nothing = taken.select(pl.len()).collect(engine="streaming").item() == 0
-    if nothing and before is not None and plan.baseline() is None:
+    count = taken.select(pl.len()).collect(engine="streaming").item()
+    if count == 0 and before is not None and plan.baseline() is None:
         return None
     if baseline is None or isinstance(spec, Event):
-        return written
+        return [written]
     # Delta has no columns that differ by case only: a renamed attribute takes the place of the old one.
     names = {name.casefold(): name for name in written.collect_schema()}
     stale = [name for name in baseline.collect_schema() if names.get(name.casefold(), name) != name]
-    baseline = baseline.drop(stale)
-    if others := [name for name in baseline.collect_schema() if name not in written.collect_schema()]:
-        # Attributes that the source no longer has: Customer.io has them still.
-        written = written.join(baseline.select("_key", *others), on="_key", how="left")
-    # Collected first: lazily, Polars 2.1 was seen to hold the baseline in memory meanwhile.
-    keys = taken.select("_key").collect(engine="streaming")
-    kept = baseline.join(keys.lazy(), on="_key", how="anti")
-    return pl.concat([kept, written], how="diagonal")
+    return _merged(baseline.drop(stale), written, taken.select("_key"), -(-count // KEYS) or 1)
+
+
+def _merged(baseline: pl.LazyFrame, written: pl.LazyFrame, keys: pl.LazyFrame, parts: int) -> Iterator[pl.LazyFrame]:
+    """The baseline without the rows of these keys, and the written rows; by parts of the keys, of which one is in memory."""
+    # Attributes that the source no longer has: Customer.io has them still.
+    others = [name for name in baseline.collect_schema() if name not in written.collect_schema()]
+    for part in range(parts):
+        here = pl.lit(True) if parts == 1 else in_bucket(key_hash(), part, parts)
+        # Collected first: lazily, Polars 2.1 was seen to hold the baseline in memory meanwhile.
+        taken = keys.filter(here).collect(engine="streaming").lazy()
+        before, now = baseline.filter(here), written.filter(here)
+        if others:
+            now = now.join(before.select("_key", *others).join(taken, on="_key", how="semi"), on="_key", how="left")
+        yield pl.concat([before.join(taken, on="_key", how="anti"), now], how="diagonal")
 
 
 def _outcomes(state: AssetState, plan: Plan, done: pl.LazyFrame, now: datetime) -> pl.LazyFrame:

@@ -73,13 +73,13 @@ def bucket_count(*hashes: pl.LazyFrame) -> int:
     return max(-(-rows // BUCKET_ROWS), 1)
 
 
-def in_bucket(bucket: int, count: int, name: str = KEY_HASH) -> pl.Expr:
-    """Whether a row is in a bucket, by the hash in a column."""
-    return pl.col(name) % count == bucket
+def in_bucket(hashed: pl.Expr, bucket: int, count: int) -> pl.Expr:
+    """Whether a row is in one of so many buckets, by its hash."""
+    return hashed % count == bucket
 
 
 def _buckets(hashes: pl.LazyFrame, name: str, count: int | None = None) -> Iterator[pl.DataFrame]:
     count = count or bucket_count(hashes)
     for bucket in range(count):
-        rows = hashes.filter(in_bucket(bucket, count, name)) if count > 1 else hashes
+        rows = hashes.filter(in_bucket(pl.col(name), bucket, count)) if count > 1 else hashes
         yield rows.collect(engine="streaming")

@@ -242,7 +242,7 @@ def rebuild(states: list[AssetState], asset: str, partition: str | None, yes: bo
             spec=spec.model_dump(mode="json"),
         )
         state.write_watermark(None)
-        state.write_snapshot(held.lazy().with_columns(_accepted_at=pl.lit(now)), plan, append=False)
+        state.write_snapshot([held.lazy().with_columns(_accepted_at=pl.lit(now))], plan, append=False)
         state.write_unsettled(None)
         state.close_plan(plan)
     click.echo(f"The snapshot has {len(held):,} rows.")
