@@ -41,7 +41,7 @@ import filelock
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties
 from deltalake.exceptions import DeltaError
-from deltalake.transaction import AddAction, RemoveAction, create_table_with_add_actions
+from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from cio_dagster.errors import LockedError, StateError
 from cio_dagster.incremental import Watermark
@@ -532,12 +532,12 @@ def _add_files(
     """Commit files that Polars writes, in half the time and memory of Delta's own writer, to a table, or as a new one."""
     columns = pl.DataFrame(schema=first.collect_schema()).to_arrow(compat_level=pl.CompatLevel.oldest())
     schema = Schema.from_arrow(columns.schema)
-    added: list[AddAction | RemoveAction] = [_add_file(path, part) for part in itertools.chain([first], others)]
+    added = [_add_file(path, part) for part in itertools.chain([first], others)]
     if table is None:
         create_table_with_add_actions(str(path), schema, added, description=DESCRIPTION, commit_properties=properties)
     else:
         mode = "append" if append else "overwrite"
-        table.create_write_transaction(added, mode, schema, [], commit_properties=properties)
+        table.create_write_transaction([*added], mode, schema, [], commit_properties=properties)
 
 
 def _add_file(path: Path, rows: pl.LazyFrame) -> AddAction:
