@@ -15,7 +15,7 @@ It is never newer than the moment when reading began: a time in the future would
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -97,6 +97,8 @@ class Watermark:
     time: str
     full_at: str
     """When the last full read began that was carried out wholly."""
+    spec: dict[str, Any] = field(default_factory=dict)
+    """The spec of that read, as JSON: under another one, rows that did not change are to be sent anew."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,13 @@ def next_read(state: AssetState, spec: AnySpec, incremental: Incremental, *, now
     whole = Read(incremental.column, now.isoformat())
     mark, plan = state.watermark(), state.plan()
     unfinished = plan is not None and (plan.read is None or not plan.read.partial)
-    if everything or mark is None or unfinished or mark.column != incremental.column or state.spec() != spec:
+    if (
+        everything
+        or mark is None
+        or unfinished
+        or mark.column != incremental.column
+        or mark.spec != spec.model_dump(mode="json")
+    ):
         return whole
     if now - datetime.fromisoformat(mark.full_at) >= incremental.full_every:
         return whole
@@ -180,12 +188,12 @@ def moved(plan: Plan, done: pl.LazyFrame, before: Watermark | None) -> Watermark
     )
     began = datetime.fromisoformat(read.began)
     if read.watermark is None:
-        return None if pending else Watermark(read.column, min(newest or began, began).isoformat(), read.began)
+        return None if pending else Watermark(read.column, min(newest or began, began).isoformat(), read.began, plan.spec)
     if before is None:
         return None
     last = datetime.fromisoformat(read.watermark)
     reached = min(each for each in (newest or last, oldest, began) if each is not None)
-    return Watermark(read.column, max(reached, last).isoformat(), before.full_at)
+    return Watermark(read.column, max(reached, last).isoformat(), before.full_at, before.spec)
 
 
 def read_of(manifest: Mapping[str, Any] | None) -> Read | None:
