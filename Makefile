@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo dev test lint bench clean
+.PHONY: setup demo dev test screenshots lint bench clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/ready
@@ -28,6 +28,10 @@ test: .venv/test
 .venv/test: .venv/ready
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,warehouses]'
 	@touch $@
+
+# The pictures of the documentation, taken anew by the browser tests.
+screenshots: .venv/test
+	CIO_BROWSER=required CIO_SCREENSHOTS=1 $(BIN)/python -m pytest tests/browser
 
 lint: setup
 	$(BIN)/ruff check
