@@ -25,6 +25,7 @@ from cio_dagster import (
     Relationship,
     Warehouse,
     build_customerio_checks,
+    build_customerio_plan_jobs,
     build_warehouse_sensor,
     customerio_asset,
     partition_parameters,
@@ -168,7 +169,7 @@ defs = dg.Definitions.merge(
     dg.Definitions(
         assets=[*tables, *(sync for sync in SYNCS if sync is not plans), workspace],
         asset_checks=CHECKS,
-        jobs=[everything_but_orders, one_day_of_orders],
+        jobs=[everything_but_orders, one_day_of_orders, *build_customerio_plan_jobs(SYNCS)],
         schedules=[every_hour, every_night],
         sensors=[warehouse_changes],
         resources={

@@ -10,6 +10,7 @@ from cio_dagster.errors import (
     DryRunOnly,
     GuardError,
     LockedError,
+    PlanChanged,
     RegionMismatch,
     RequestRefused,
     SpecError,
@@ -20,6 +21,7 @@ from cio_dagster.errors import (
 )
 from cio_dagster.incremental import Incremental, incremental_parameters
 from cio_dagster.io_manager import CustomerIOIOManager
+from cio_dagster.jobs import build_customerio_plan_jobs
 from cio_dagster.partitions import partition_parameters
 from cio_dagster.resource import CustomerIO
 from cio_dagster.sensor import build_warehouse_sensor
@@ -52,6 +54,7 @@ __all__ = [
     "ManualSegment",
     "Object",
     "Person",
+    "PlanChanged",
     "RegionMismatch",
     "Relationship",
     "RequestRefused",
@@ -67,6 +70,7 @@ __all__ = [
     "Webhook",
     "build_customerio_alerts",
     "build_customerio_checks",
+    "build_customerio_plan_jobs",
     "build_warehouse_sensor",
     "customerio_asset",
     "incremental_parameters",

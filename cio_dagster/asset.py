@@ -12,7 +12,8 @@ from pydantic import Field
 
 from cio_dagster.errors import SpecError
 from cio_dagster.incremental import Incremental
-from cio_dagster.io_manager import PARTITION_EXPR
+from cio_dagster.io_manager import DEFERRED, PARTITION_EXPR, Computed, is_dry
+from cio_dagster.lineage import Query, noting
 from cio_dagster.specs import AnySpec, Collection
 from cio_dagster.translator import CustomerIOTranslator, CustomerIOTranslatorData, asset_arguments
 
@@ -30,7 +31,19 @@ RETRIES = dg.RetryPolicy(max_retries=2, delay=30, backoff=dg.Backoff.EXPONENTIAL
 class SyncConfig(dg.Config):
     """The run options of every Customer.io asset, in the launchpad under ops > the asset > config."""
 
-    dry_run: bool = Field(default=False, description="Show what the run would change, as an observation; send nothing.")
+    dry_run: bool = Field(
+        default=False, description="Show what the run would change, as an observation, and store that plan; send nothing."
+    )
+    apply: str | None = Field(
+        default=None,
+        description="Send a stored plan, by its id (the dry run's), just as it was shown; refuse if the source's would differ by now.",
+    )
+    limit: int | None = Field(
+        default=None, description="Send this many operations at most, removals first; the next run sends the rest."
+    )
+    only_keys: list[str] | None = Field(
+        default=None, description="Plan the rows with these sync keys alone; everything else stays as it is."
+    )
     full_resync: bool = Field(default=False, description="Send every row whole, changed or not. Events are still sent once.")
     reconcile: bool = Field(
         default=False, description="Segments and objects: read all of them from Customer.io first, and repair what differs."
@@ -145,28 +158,34 @@ def _compute(function: Callable[..., Any], asset_key: dg.AssetKey, io_manager_ke
     def arguments(context: dg.AssetExecutionContext, given: dict[str, Any]) -> dict[str, Any]:
         return {parameters[0].name: context, **given} if wants_context else given
 
-    def after(context: dg.AssetExecutionContext, frame: Any) -> Iterator[Any]:
+    def after(context: dg.AssetExecutionContext, frame: Any, queries: Sequence[Query]) -> Iterator[Any]:
         manager = getattr(context.resources, io_manager_key)
-        config = context.op_execution_context.op_config or {}
-        if config.get("dry_run"):
+        if is_dry(context.op_execution_context.op_config, context.run.tags):
             # The check is of what the run would do: the last run's verdict would pass for this source's.
             yield _check([report.to_json() for report in manager.preview(context, frame)])
+            if context.run.tags.get(DEFERRED) == "true":
+                # It is no materialisation, and so the assets after it are planned too.
+                yield dg.Output(None)
         else:
-            yield dg.Output(frame)
+            yield dg.Output(Computed(frame, queries))
             keys = context.partition_keys if context.assets_def.partitions_def is not None else [None]
             yield _check(manager.last_reports(asset_key, keys))
 
     if inspect.iscoroutinefunction(function):
 
         async def compute_async(context: dg.AssetExecutionContext, **given: Any) -> AsyncIterator[Any]:
-            for event in after(context, await function(**arguments(context, given))):
+            with noting() as queries:
+                frame = await function(**arguments(context, given))
+            for event in after(context, frame, queries):
                 yield event
 
         compute: Callable[..., Any] = compute_async
     else:
 
         def compute_sync(context: dg.AssetExecutionContext, **given: Any) -> Iterator[Any]:
-            yield from after(context, function(**arguments(context, given)))
+            with noting() as queries:
+                frame = function(**arguments(context, given))
+            yield from after(context, frame, queries)
 
         compute = compute_sync
 
@@ -180,13 +199,19 @@ def _compute(function: Callable[..., Any], asset_key: dg.AssetKey, io_manager_ke
 
 
 def _check(reports: Iterable[Mapping[str, Any]]) -> dg.AssetCheckResult:
-    """Red where Customer.io refused rows or some are pending, a warning where rows were rejected before sending."""
+    """Red where Customer.io refused rows or some are pending, a warning where rows were rejected before sending.
+
+    What the run's limit left for the next run is neither; it is said.
+    """
     reports = list(reports)
-    refused = sum(report["refused"] + report["pending"] for report in reports)
+    deferred = sum(report.get("deferred", 0) for report in reports)
+    # A dry run has nothing pending.
+    refused = sum(report["refused"] + max(report["pending"] - report.get("deferred", 0), 0) for report in reports)
     rejected = sum(report["rejected"] for report in reports)
     return dg.AssetCheckResult(
         check_name=CHECK,
         passed=not rejected and not refused,
         severity=dg.AssetCheckSeverity.ERROR if refused else dg.AssetCheckSeverity.WARN,
-        metadata={"rejected": rejected, "of_these_refused_by_customerio_or_pending": refused},
+        description=f"By its limit, the run leaves {deferred:,} operations for the next." if deferred else None,
+        metadata={"rejected": rejected, "of_these_refused_by_customerio_or_pending": refused, "left_by_limit": deferred},
     )

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from cio_dagster.answers import has_answers, with_outcomes
-from cio_dagster.errors import GuardError
+from cio_dagster.errors import SyncError
 from cio_dagster.hashes import in_bucket, key_hash
 from cio_dagster.incremental import moved
 from cio_dagster.plan import Plan
@@ -49,8 +49,8 @@ def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = 
     Accepted rows enter the snapshot or leave it; refused and pending ones do neither, so that the next run tries them again.
 
     begun
-        Sending came as far as this position. By default all of the plan, if its log of answers was opened: then what is pending may have
-        reached Customer.io or not, and is unsettled.
+        Sending came as far as this position. By default all that was to be sent, if the plan's log of answers was opened: then what is
+        pending may have reached Customer.io or not, and is unsettled.
     """
     written, told = (
         _done(plan, pl.all().exclude("_position", "_row", "_changes", "_body")),
@@ -62,13 +62,14 @@ def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = 
     if (snapshot := _snapshot(state, plan, spec, written, now)) is not None:
         state.write_snapshot(snapshot, plan, append=isinstance(spec, Event))
     if begun is None:
-        begun = count if plan.answers_path.exists() else 0
+        begun = plan.stop if plan.answers_path.exists() else 0
     state.write_unsettled(_unsettled(state, plan, spec, written, begun, has_answers(plan.answers_path, count)))
     state.write_outcomes(_outcomes(state, plan, told, now), plan)
     counted = told.group_by("_operation", "_outcome").agg(rows=pl.len()).collect(engine="streaming")
     refused = told.filter(pl.col("_outcome") == "refused")
     found = Committed(counted, rejects(refused.select("_key", reason="_reason", field="_field", message="_message")))
-    if plan.read is not None:
+    if plan.read is not None and not plan.chosen:
+        # Rows that were not chosen are still to be read by the next run.
         state.write_watermark(moved(plan, _done(plan, pl.col("_row", "_operation")), state.watermark()))
     state.close_plan(plan)
     return found
@@ -82,15 +83,15 @@ def _done(plan: Plan, columns: pl.Expr) -> pl.LazyFrame:
     return done.with_columns(_outcome=pl.when(left_out).then(pl.lit("left_out")).otherwise("_outcome"))
 
 
-def record_stop(state: AssetState, plan: Plan, stopped: GuardError) -> None:
-    """Account for the source rows of a plan that a guard stopped, by one line of the outcomes."""
+def record_stop(state: AssetState, plan: Plan, reason: str, stopped: SyncError) -> None:
+    """Account for the source rows of a plan that a guard, or a change since it was shown, stopped, by one line of the outcomes."""
     line = {
         "run_id": plan.run_id,
         "asset": state.asset,
         "partition": state.partition,
         "operation": "none",
         "outcome": "stopped",
-        "reason": stopped.guard,
+        "reason": reason,
         "message": str(stopped),
         "time": datetime.now(timezone.utc),
         "rows": plan.counts.source,
@@ -161,7 +162,7 @@ def _outcomes(state: AssetState, plan: Plan, done: pl.LazyFrame, now: datetime) 
         key=pl.col("_key"),
         operation=pl.col("_operation"),
         outcome=pl.when(pl.col("_outcome") == "refused").then(pl.lit("rejected")).otherwise("_outcome"),
-        reason=pl.col("_reason"),
+        reason=pl.when(pl.col("_position") >= plan.stop).then(pl.lit("limit")).otherwise("_reason"),
         field=pl.col("_field"),
         message=pl.col("_message"),
         time=pl.col("_at").fill_null(now),
@@ -182,8 +183,13 @@ def _outcomes(state: AssetState, plan: Plan, done: pl.LazyFrame, now: datetime) 
         time=pl.lit(now).cast(pl.Datetime("us", "UTC")),
         rows=pl.lit(1, dtype=pl.Int32),
     )
-    unchanged = pl.LazyFrame(
-        {"operation": ["none"], "outcome": ["unchanged"], "time": [now], "rows": [plan.counts.unchanged]},
+    others = pl.LazyFrame(
+        {
+            "operation": ["none", "none"],
+            "outcome": ["unchanged", "not_chosen"],
+            "time": [now, now],
+            "rows": [plan.counts.unchanged, plan.counts.not_chosen],
+        },
         schema_overrides={"time": pl.Datetime("us", "UTC"), "rows": pl.Int32},
     ).filter(pl.col("rows") > 0)
     where = [
@@ -191,4 +197,4 @@ def _outcomes(state: AssetState, plan: Plan, done: pl.LazyFrame, now: datetime) 
         pl.lit(state.asset).alias("asset"),
         pl.lit(state.partition, dtype=pl.String).alias("partition"),
     ]
-    return pl.concat([sent, rejected, unchanged], how="diagonal").with_columns(where).select(OUTCOMES_SCHEMA.names())
+    return pl.concat([sent, rejected, others], how="diagonal").with_columns(where).select(OUTCOMES_SCHEMA.names())

@@ -6,6 +6,7 @@
       AlertError             an alert could not be sent (see `cio_dagster.alerts`)
       DryRunOnly             a branch deployment may plan only; nothing was sent
       GuardError             the plan would do more harm than allowed; nothing was sent
+      PlanChanged            what is to be applied is not what a dry run showed any more; nothing was sent
       StateError             the state on disk cannot be used as it is; nothing was sent
         LockedError          another run is writing this asset partition
       TooManyRejected        more rows were rejected than `max_rejected` allows; what was accepted is kept
@@ -20,7 +21,7 @@ Each carries fields beside its text. None ever holds a credential.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
 
 Would: TypeAlias = Literal["remove", "create", "change", "send"]
@@ -64,6 +65,28 @@ class GuardError(SyncError):
         self.known = known
         self.option = option
         self.attributes = dict(attributes or {})
+
+
+class PlanChanged(SyncError):
+    """The plan that a run was to apply is not what the source's plan would be now. Nothing was sent.
+
+    `plan` is its id; `differing` the number of operations that differ; `examples` some of them: `key`, and the operation that was shown
+    (`shown`) and that would be sent now (`now`), each empty where there is none; the same in both if it would send something else.
+    """
+
+    def __init__(self, plan: str, differing: int, examples: Sequence[Mapping[str, str]]) -> None:
+        self.plan = plan
+        self.differing = differing
+        self.examples = [dict(each) for each in examples]
+        such = "; ".join(
+            f"{each['key']!r}: shown {each['shown'] or 'none'}, now {each['now'] or 'none'}"
+            + (" of something else" if each["shown"] == each["now"] else "")
+            for each in self.examples
+        )
+        super().__init__(
+            f"Nothing was sent: by now the source's plan differs from plan {plan} in {differing:,} operation{'s' * (differing != 1)} "
+            f"({such}). Do another dry run, look at what it shows, and apply that; or run without `apply`, to send what the source says now."
+        )
 
 
 class TooManyRejected(SyncError):

@@ -14,12 +14,12 @@ A guard sees one asset partition: of a run over several, those before the one th
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
+from cio_dagster.changes import changed
 from cio_dagster.errors import GuardError, Would
 from cio_dagster.limits import COLLECTION_BYTES
 from cio_dagster.plan import DTYPES, Plan
@@ -174,12 +174,7 @@ def _changed_rows(plan: Plan) -> int:
 def _changed_attributes(plan: Plan) -> dict[str, int]:
     """The attributes that changed in most rows, and in how many."""
     names = list(pl.read_parquet_schema(plan.folder / DTYPES))
-    # How `diff` begins an attribute's change. In a string the quotes would be escaped.
-    begins = [json.dumps(name, ensure_ascii=False) + ':{"from":' for name in names]
-    tests = [
-        pl.col("_changes").str.contains(begin, literal=True).sum().alias(name)
-        for name, begin in zip(names, begins, strict=True)
-    ]
+    tests = [changed(name).sum().alias(name) for name in names]
     counted = _changed(plan).select(tests).collect(engine="streaming").row(0, named=True) if tests else {}
     most = sorted(counted.items(), key=lambda each: -each[1])[:MOST_CHANGED]
     return {name: rows for name, rows in most if rows}

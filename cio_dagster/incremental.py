@@ -9,7 +9,7 @@ watermark, moves with the commit of a plan:
 | all | the newest time read | rejected and refused rows are read again once they change, and by the next full read |
 | all, and something is pending | none | the next run reads all again |
 
-It is never newer than the moment when reading began: a time in the future would hide all that changes until then.
+A run of some keys alone (`only_keys`) reads all, and leaves the watermark as it was. It is never newer than the moment when reading began: a time in the future would hide all that changes until then.
 """
 
 from __future__ import annotations

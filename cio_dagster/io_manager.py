@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ from cio_dagster.errors import (
     CredentialsRefused,
     DryRunOnly,
     GuardError,
+    PlanChanged,
     RegionMismatch,
     RequestRefused,
     SpecError,
@@ -25,22 +27,48 @@ from cio_dagster.errors import (
     TooManyRejected,
 )
 from cio_dagster.incremental import Read, find_incremental, next_read
-from cio_dagster.metadata import add_up, column_schema, guard_metadata, report_metadata
+from cio_dagster.lineage import Query, column_lineage
+from cio_dagster.metadata import (
+    add_up,
+    column_schema,
+    difference_metadata,
+    dry_run_metadata,
+    guard_metadata,
+    report_metadata,
+    workspace_link,
+)
 from cio_dagster.partitions import split
 from cio_dagster.pool import no_slots_warning, pool_slots
-from cio_dagster.report import Report
+from cio_dagster.prepare.landed import landed
+from cio_dagster.report import Report, hashed
 from cio_dagster.resource import CustomerIO
 from cio_dagster.specs import METADATA_KEY, AnySpec, Event, find_spec
 from cio_dagster.state import AssetState, state_root
+from cio_dagster.stored import reads_all
 from cio_dagster.sync import RunOptions, sync
 
 Frame: TypeAlias = "pl.LazyFrame | pl.DataFrame | pa.Table | pa.RecordBatch | pa.RecordBatchReader"
+
+
+@dataclass(frozen=True)
+class Computed:
+    """What an asset's function returned, and the queries that it ran meanwhile."""
+
+    frame: Frame | Mapping[str, Frame]
+    queries: Sequence[Query] = ()
+
 
 PARTITION_EXPR = "partition_expr"
 """The definition metadata that names the column of a row's partition, as Dagster's own database IO managers have it."""
 
 BRANCH = "DAGSTER_CLOUD_IS_BRANCH_DEPLOYMENT"
 """The variable of the environment that Dagster+ sets to 1 in branch deployments."""
+
+DRY_RUN = "customerio/dry_run"
+"""The tag of runs that are dry, whatever their config says: `true`."""
+
+DEFERRED = "dagster/defer_asset_events"
+"""Dagster's tag of runs in which outputs are no materialisations: `true`."""
 
 PROGRESS_SECONDS = 5.0
 
@@ -69,16 +97,19 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
     _unlimited_run: str | None = PrivateAttr(default=None)
     _reads: dict[dg.AssetKey, dict[str | None, Read]] = PrivateAttr(default_factory=dict)
 
-    def handle_output(self, context: dg.OutputContext, obj: Frame | Mapping[str, Frame]) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: Computed | Frame | Mapping[str, Frame]) -> None:
         """Sync the frame (or a mapping from partition key to frame). Raises dagster.Failure, with the counts as metadata."""
         asset = _Asset.of_output(context)
-        reports = self._sync(asset, obj, context.log)
+        if asset.options.dry_run:
+            return  # In a plan job an output only says that the assets after it can be planned.
+        computed = obj if isinstance(obj, Computed) else Computed(obj)
+        reports = self._sync(asset, computed.frame, context.log)
         if len(reports) > 1:
             for report in reports:
                 context.step_context.add_asset_metadata(
                     report_metadata(report), asset_key=context.asset_key, partition_key=report.partition
                 )
-        context.add_output_metadata(add_up(reports) | self._schema(reports, obj))
+        context.add_output_metadata(add_up(reports) | self._link(asset.spec, reports) | _columns(context, asset.spec, computed))
 
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
         """The snapshot: what Customer.io accepted, identifiers and attributes as columns. Of a partitioned asset, those asked for."""
@@ -97,11 +128,11 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
         return pl.concat(frames, how="diagonal_relaxed")
 
     def preview(self, context: dg.AssetExecutionContext, obj: Frame | Mapping[str, Frame]) -> list[Report]:
-        """A dry run: what a run would do, logged as an observation of each partition. Nothing is sent and no state is changed."""
+        """A dry run: what a run would do, logged as an observation of each partition, and stored to be applied. Nothing is sent."""
         asset = _Asset.of_execution(context)
         reports = self._sync(asset, obj, context.log)
         for report in reports:
-            metadata = {"dry_run": True, **report_metadata(report)}
+            metadata = dry_run_metadata(report, asset.op) | report_metadata(report) | self._link(asset.spec, [report])
             context.log_event(dg.AssetObservation(asset.key, partition=report.partition, metadata=metadata))
         return reports
 
@@ -116,12 +147,14 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
                 f"{asset.key.to_user_string()} reads all: make it with customerio_asset(..., incremental=Incremental(column=...))"
             )
         now, options = datetime.now(timezone.utc), asset.options
-        everything = options.full_resync or options.reconcile
+        everything = options.full_resync or options.reconcile or options.only_keys is not None
+        reads: dict[str | None, Read] = {}
         partitions: list[str | None] = [*asset.partition_keys] or [None]
-        reads = {
-            partition: next_read(self._state(asset.key, partition), asset.spec, incremental, now=now, everything=everything)
-            for partition in partitions
-        }
+        for partition in partitions:
+            state = self._state(asset.key, partition)
+            # A plan is applied to what it was made of.
+            whole = everything if options.apply is None else reads_all(state, options.apply)
+            reads[partition] = next_read(state, asset.spec, incremental, now=now, everything=whole)
         if any(not read.partial for read in reads.values()):
             reads = {partition: Read(incremental.column, now.isoformat()) for partition in reads}
         self._reads[asset.key] = reads
@@ -171,11 +204,23 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
             failure = SpecError(f"The frame could not be computed: {type(error).__name__}, {WITHHELD}")
         if failure is not None:
             final = isinstance(
-                failure, (CredentialsRefused, RegionMismatch, DryRunOnly, GuardError, SpecError, StateError, TooManyRejected)
+                failure,
+                (
+                    CredentialsRefused,
+                    RegionMismatch,
+                    DryRunOnly,
+                    GuardError,
+                    PlanChanged,
+                    SpecError,
+                    StateError,
+                    TooManyRejected,
+                ),
             )
             counts = add_up(reports) if reports else {}
             if isinstance(failure, GuardError):
                 counts |= guard_metadata(failure)
+            if isinstance(failure, PlanChanged):
+                counts |= difference_metadata(failure)
             description = str(failure) if partition is None else f"Partition {partition}: {failure}"
             raise dg.Failure(description=description, metadata=counts, allow_retries=not final) from (
                 failure if self.show_values else None
@@ -199,11 +244,11 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
             )
         return reads or {}
 
-    def _schema(self, reports: list[Report], obj: object) -> dict[str, Any]:
-        first = next(iter(obj.values()), None) if isinstance(obj, Mapping) else obj
-        if not isinstance(first, pl.LazyFrame) or not reports:
+    def _link(self, spec: AnySpec, reports: Sequence[Report]) -> dict[str, Any]:
+        """A link to Customer.io, where it is not another address that is written to."""
+        if self.customerio.track_url or self.customerio.app_url or not reports or reports[0].environment_id is None:
             return {}
-        return {"dagster/column_schema": column_schema(first, whole=self.show_values)}
+        return {"customerio": workspace_link(spec, self.customerio.region, reports[0].environment_id)}
 
     def _slots(self, asset: _Asset, log: Any) -> int:
         """With how many steps this one shares the rate budget. Where nothing limits them, that is said once by each process of a run."""
@@ -220,18 +265,20 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
 class _Asset:
     """What a run of an asset is about: key, spec, partitions and options; and the pool of its step."""
 
-    def __init__(self, key: dg.AssetKey, metadata: Mapping[str, Any], step: Any) -> None:
+    def __init__(self, key: dg.AssetKey, metadata: Mapping[str, Any], step: Any, tags: Mapping[str, str]) -> None:
         self.key, self.run_id, self.metadata = key, step.run_id, metadata
-        self.instance, self.pool = step.instance, step.op_def.pool
+        self.instance, self.pool, self.op = step.instance, step.op_def.pool, step.op_def.name
         self.spec = _spec(metadata, key)
         config = step.op_config if isinstance(step.op_config, Mapping) else {}
-        self.options = RunOptions(**{name: config[name] for name in RunOptions.__dataclass_fields__ if name in config})
+        options = {name: config[name] for name in RunOptions.__dataclass_fields__ if name in config}
+        self.options = RunOptions(**options | {"dry_run": is_dry(config, tags)})
         self.partitions: Any = None
         self.partition_keys: list[str] = []
 
     @classmethod
     def of_output(cls, context: dg.OutputContext) -> _Asset:
-        asset = cls(context.asset_key, context.definition_metadata or {}, context.step_context)
+        step = context.step_context
+        asset = cls(context.asset_key, context.definition_metadata or {}, step, step.dagster_run.tags)
         if context.has_asset_partitions:
             asset.partitions, asset.partition_keys = context.asset_partitions_def, list(context.asset_partition_keys)
         return asset
@@ -240,10 +287,15 @@ class _Asset:
     def of_execution(cls, context: dg.AssetExecutionContext) -> _Asset:
         definition = context.assets_def
         metadata = definition.metadata_by_key[definition.key]
-        asset = cls(definition.key, metadata, context.op_execution_context)
+        asset = cls(definition.key, metadata, context.op_execution_context, context.run.tags)
         if definition.partitions_def is not None:
             asset.partitions, asset.partition_keys = definition.partitions_def, list(context.partition_keys)
         return asset
+
+
+def is_dry(config: Any, tags: Mapping[str, str]) -> bool:
+    """Whether a run is dry, by an asset's op config or by its tags."""
+    return (isinstance(config, Mapping) and bool(config.get("dry_run"))) or tags.get(DRY_RUN) == "true"
 
 
 def _spec(metadata: Mapping[str, Any] | None, key: dg.AssetKey) -> AnySpec:
@@ -273,8 +325,29 @@ def _frames(asset: _Asset, obj: Frame | Mapping[str, Frame]) -> dict[str | None,
     return dict(frames.items())
 
 
+def _columns(context: dg.OutputContext, spec: AnySpec, computed: Computed) -> dict[str, Any]:
+    """The metadata of columns: what they are in Customer.io, and which columns of which tables they are made of."""
+    found = computed.frame
+    frame = next(iter(found.values()), None) if isinstance(found, Mapping) else found
+    if frame is None:
+        return {}
+    schema = frame.collect_schema() if isinstance(frame, pl.LazyFrame) else frame.schema
+    if isinstance(schema, pa.Schema):
+        schema = pl.Schema(schema)
+    columns = landed(spec, schema)
+    layer = context.step_context.job_def.asset_layer
+    # What is in Customer.io is no table, whatever its name.
+    deps = [
+        key for key in layer.get(context.asset_key).parent_keys if not (layer.has(key) and find_spec(layer.get(key).metadata))
+    ]
+    lineage = column_lineage(columns, frame, computed.queries, deps)
+    return {"dagster/column_schema": column_schema(columns)} | ({"dagster/column_lineage": lineage} if lineage else {})
+
+
 def _without_values(error: SyncError) -> SyncError:
-    """The error without Customer.io's words, which may quote what was sent."""
+    """The error without keys, and without Customer.io's words, which may quote what was sent."""
+    if isinstance(error, PlanChanged):
+        return PlanChanged(error.plan, error.differing, [each | {"key": hashed(each["key"])} for each in error.examples])
     if not isinstance(error, RequestRefused):
         return error
     said = "Customer.io refused a request" + (f" with status {error.status}" if error.status else "")
@@ -314,8 +387,9 @@ def _log(log: Any, report: Report) -> None:
     name = report.asset if report.partition is None else f"{report.asset} {report.partition}"
     if report.dry_run:
         log.info(
-            f"{name}: would create {counts.create:,}, update {counts.update:,}, remove {counts.delete:,}, send {counts.send:,}; "
-            f"{counts.unchanged:,} unchanged, {counts.rejected:,} rejected"
+            f"{name}: would create {counts.create:,}, update {counts.update:,}, remove {counts.delete:,}, send {counts.send:,}"
+            f"{f' ({report.deferred:,} of these later, by limit)' if report.deferred else ''}; {counts.unchanged:,} unchanged, "
+            f"{counts.rejected:,} rejected. To send just this, run it with apply: {report.run_id}"
         )
     else:
         log.info(

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-import polars as pl
 
-from cio_dagster.errors import GuardError
+from cio_dagster.errors import GuardError, PlanChanged
+from cio_dagster.prepare.landed import Landed
 from cio_dagster.report import Report
+from cio_dagster.specs import AnySpec, Device, Event, ManualSegment, Person
+from cio_dagster.stored import CHANGES
 
 
 def report_metadata(report: Report) -> dict[str, Any]:
     """Numbers that Dagster plots over time, and tables of rejects and planned changes."""
     counts = report.planned
     numbers: dict[str, Any] = {
-        "dagster/row_count": counts.source - counts.rejected,
         "source_rows": counts.source,
         "unchanged": counts.unchanged + counts.keep,
         "rejected": report.rejected,
@@ -32,9 +34,17 @@ def report_metadata(report: Report) -> dict[str, Any]:
         numbers["read_since"] = report.read_since
     if report.object == "event":
         numbers["left_out"] = counts.left_out
+    if report.deferred:
+        numbers["left_by_limit"] = report.deferred
+    if counts.not_chosen:
+        numbers["not_chosen"] = counts.not_chosen
+    else:
+        # Of the source's rows those that are, or would be, in Customer.io as they are; of rows that were not chosen that is not known.
+        written = report.created + report.updated + report.sent + report.kept
+        there = counts.unchanged + counts.left_out + written
+        numbers["dagster/row_count"] = counts.source - counts.rejected if report.dry_run else there
     numbers |= {f"seconds_{room}": seconds for room, seconds in report.seconds.items()}
-    elapsed = sum(report.seconds.values())
-    numbers["rows_per_second"] = round(counts.source / elapsed, 1) if elapsed else 0.0
+    numbers["rows_per_second"] = _rate([report])
     identity = [each | {"examples": ", ".join(each["examples"])} for each in report.identity]
     tables = {"rejects": _table(report.rejects), "identity": _table(identity), "changes": _table(report.changes)}
     if report.all_warnings:
@@ -42,8 +52,27 @@ def report_metadata(report: Report) -> dict[str, Any]:
     return numbers | {name: table for name, table in tables.items() if table is not None}
 
 
+def dry_run_metadata(report: Report, op: str) -> dict[str, Any]:
+    """What a dry run adds to its numbers: what the guards say, where the plan is, and how it is applied (`op` is the asset's op)."""
+    verdicts = [f"- {each}" for each in report.stops] or ["No guard would stop this run."]
+    config = f"ops:\n  {op}:\n    config:\n      apply: {report.run_id}"
+    where = "" if report.partition is None else f", for partition `{report.partition}`"
+    return {
+        "dry_run": True,
+        "guards": dg.MetadataValue.md("\n".join(verdicts)),
+        "apply": dg.MetadataValue.md(f"To send just this, launch the asset{where} with\n\n```yaml\n{config}\n```"),
+        "plan_table": dg.MetadataValue.path(f"{report.plan_folder}/{CHANGES}"),
+    }
+
+
+def difference_metadata(changed: PlanChanged) -> dict[str, Any]:
+    """Which plan was not applied, in how many operations the source's differs by now, and some of them."""
+    numbers: dict[str, Any] = {"plan": changed.plan, "differing_operations": changed.differing}
+    return numbers | {"differences": _table(changed.examples)}
+
+
 def add_up(reports: list[Report]) -> dict[str, Any]:
-    """The metadata of several partitions' reports: the numbers added up."""
+    """The metadata of several partitions' reports: the numbers added up, and the rate over all of them."""
     if len(reports) == 1:
         return report_metadata(reports[0])
     total: dict[str, Any] = {}
@@ -51,7 +80,27 @@ def add_up(reports: list[Report]) -> dict[str, Any]:
         for name, value in report_metadata(report).items():
             if isinstance(value, (int, float)):
                 total[name] = total.get(name, 0) + value
-    return total
+    return total | {"rows_per_second": _rate(reports)}
+
+
+def _rate(reports: Sequence[Report]) -> float:
+    elapsed = sum(sum(report.seconds.values()) for report in reports)
+    return round(sum(report.planned.source for report in reports) / elapsed, 1) if elapsed else 0.0
+
+
+def workspace_link(spec: AnySpec, region: str, environment_id: int) -> dg.UrlMetadataValue:
+    """Where it is to be seen in Customer.io: the segment, people, or else the workspace.
+
+    Customer.io documents no addresses of its pages; these are forms that people's own links to it have.
+    """
+    workspace = f"{'https://eu.fly' if region == 'eu' else 'https://fly'}.customer.io/workspaces/{environment_id}"
+    match spec:
+        case ManualSegment(id=int(number)):
+            return dg.MetadataValue.url(f"{workspace}/journeys/segments/{number}/overview")
+        case Person() | Device() | Event() | ManualSegment():
+            return dg.MetadataValue.url(f"{workspace}/journeys/people")
+        case _:
+            return dg.MetadataValue.url(workspace)
 
 
 def guard_metadata(stopped: GuardError) -> dict[str, Any]:
@@ -61,13 +110,12 @@ def guard_metadata(stopped: GuardError) -> dict[str, Any]:
     return numbers if changed is None else numbers | {"changed_attributes": changed}
 
 
-def column_schema(frame: pl.LazyFrame, *, whole: bool = True) -> dg.TableSchema:
-    """A frame's columns and Polars dtypes. Those of enums list their values, so without `whole` only a dtype's kind is said."""
-    kinds = {name: str(dtype if whole else dtype.base_type()) for name, dtype in frame.collect_schema().items()}
-    return dg.TableSchema([dg.TableColumn(name, kind) for name, kind in kinds.items()])
+def column_schema(columns: Sequence[Landed]) -> dg.TableSchema:
+    """The columns as Customer.io has them, and the Polars dtypes that their values read back to."""
+    return dg.TableSchema([dg.TableColumn(each.name, str(each.dtype)) for each in columns])
 
 
-def _table(rows: list[dict[str, Any]]) -> dg.TableMetadataValue | None:
+def _table(rows: Sequence[Mapping[str, Any]]) -> dg.TableMetadataValue | None:
     if not rows:
         return None
     return dg.MetadataValue.table(

@@ -27,6 +27,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -42,6 +43,7 @@ from cio_dagster.operations import body_limit, removal_body, write_body
 from cio_dagster.parts import GROUP_ROWS, Part, parts
 from cio_dagster.prepare import Prepared, duplicate_rejects, prepare
 from cio_dagster.prepare.columns import NEW
+from cio_dagster.prepare.identifiers import sync_keys
 from cio_dagster.prepare.identity import PROBLEMS, identity_problems
 from cio_dagster.prepare.rejects import numbered
 from cio_dagster.specs import AnySpec, Collection, Event, Person
@@ -66,9 +68,14 @@ OPERATIONS, REJECTED, BASELINE, IDENTITY, DTYPES, MANIFEST, ANSWERS = (
 
 @dataclass(frozen=True)
 class Counts:
-    """Rows by what the plan does with them. source = rejected + unchanged + left_out + create + update + send + keep."""
+    """Rows by what the plan does with them.
+
+    source = not_chosen + rejected + unchanged + left_out + create + update + send + keep.
+    """
 
     source: int = 0
+    not_chosen: int = 0
+    """Rows that have none of the keys that the plan was to be made for."""
     rejected: int = 0
     unchanged: int = 0
     left_out: int = 0
@@ -101,6 +108,12 @@ class Plan:
     """Whether a collection is to be written even if it has no rows: it is not known to be there, or not what is in it."""
     versions: dict[str, int] | None = None
     """The Delta versions of the state's tables that the plan was made on; None where that is not to be checked."""
+    limit: int | None = None
+    """The most operations that are to be sent of it; None for all."""
+    unknown_keys: list[str] = field(default_factory=list)
+    """Keys that the plan was to be made for and that are neither in the source nor known."""
+    chosen: bool = False
+    """Whether it is made for the rows with some keys alone."""
     read: Read | None = None
     """What was read of the source, where that is incremental."""
 
@@ -108,6 +121,22 @@ class Plan:
     def partial(self) -> bool:
         """Whether only some rows of the source were read, so that others are not gone."""
         return self.read is not None and self.read.partial
+
+    @property
+    def planned(self) -> int:
+        """Operations that need a request."""
+        counts = self.counts
+        return counts.create + counts.update + counts.send + counts.keep + counts.delete
+
+    @property
+    def deferred(self) -> int:
+        """Of these, those that the limit leaves for the next run: the last ones."""
+        return 0 if self.limit is None else max(self.planned - self.limit, 0)
+
+    @property
+    def stop(self) -> int:
+        """The position after the last operation that is to be sent."""
+        return self.counts.left_out + self.planned - self.deferred
 
     def operations(self) -> pl.LazyFrame:
         """The operations, with `_position` (UInt32)."""
@@ -159,6 +188,8 @@ def make_plan(
     full_resync: bool = False,
     versions: dict[str, int] | None = None,
     read: Read | None = None,
+    only_keys: Sequence[str] | None = None,
+    limit: int | None = None,
 ) -> Plan:
     """Write the plan that makes Customer.io equal to `frame`, and read nothing from the network.
 
@@ -174,19 +205,28 @@ def make_plan(
         than they can be known to be: on a first run.
     read
         What was read of the source, where that is incremental: of a partial read nothing is removed.
+    only_keys
+        Plan only the rows with these sync keys. Others are counted, and neither sent nor removed nor recorded.
+    limit
+        The most operations that are to be sent (see `Plan.stop`).
     Raises SpecError where the frame does not fit the spec.
     """
     if folder.exists():
         (folder / MANIFEST).unlink(missing_ok=True)  # First: a folder without it is no plan.
         shutil.rmtree(folder)
-    folder.mkdir(parents=True, mode=0o700)
+    folder.parent.mkdir(exist_ok=True, parents=True, mode=0o700)
+    folder.mkdir(mode=0o700)
+    keys = None if only_keys is None else sync_keys(spec, only_keys)
     if read is not None:
         row_times(frame, read.column).sink_parquet(folder / TIMES)
     staged = folder / STAGED
     prepared = _without_doubles(_stage(prepare(frame, spec), spec, staged), spec, folder)
     compared = snapshot
     if baseline is not None:
-        compared = _with_snapshot(baseline.lazy(), snapshot)
+        compared = _of_keys(_with_snapshot(baseline.lazy(), snapshot), keys)
+        if keys is not None and snapshot is not None:
+            # A commit takes this for the snapshot, of which the rest is to stay as it is.
+            compared = pl.concat([snapshot.filter(~pl.col("_key").is_in(keys)), compared], how="diagonal")
         compared.sink_parquet(folder / BASELINE)
         compared = pl.scan_parquet(folder / BASELINE)
     removes = spec.removes and (read is None or not read.partial)
@@ -194,11 +234,18 @@ def make_plan(
     if compared is not None and not isinstance(spec, Collection):
         touched = _touched(prepared, spec, compared, folder, removes=removes)
     if isinstance(spec, Person):
-        prepared = _check_identities(prepared, spec, snapshot, touched, folder)
+        prepared = _check_identities(prepared, spec, snapshot, touched, folder, keys)
 
-    limit = body_limit(spec, operation_bytes)
-    prepared.rejected.sink_parquet(folder / REJECTED.replace("*", "0"))
+    # Guards judge by all that is known. The rows of a collection are as a whole what is not, if that is so.
+    known = _known(snapshot if baseline is None else baseline.lazy(), None if isinstance(spec, Collection) else unsettled)
     resent = None if full_resync and not isinstance(spec, Event) else touched
+    if keys is not None:
+        prepared = replace(prepared, rows=_of_keys(prepared.rows, keys))
+        compared = None if compared is None else _of_keys(compared, keys)
+        unsettled = None if unsettled is None else _of_keys(unsettled, keys)
+        resent = pl.DataFrame({"_key": keys}).select(_key_hash=key_hash())
+    most_bytes = body_limit(spec, operation_bytes)
+    prepared.rejected.sink_parquet(folder / REJECTED.replace("*", "0"))
     whole = isinstance(spec, Collection)
     for number, part in enumerate(
         [Part(prepared.rows, compared, unsettled)]
@@ -212,12 +259,11 @@ def make_plan(
             planned = _collection_operations(ready, spec, part.baseline, part.unsettled, full_resync)
         else:
             planned = _operations(ready, spec, part.baseline, part.unsettled, full_resync, removes=removes)
-        _write(planned, prepared, limit, folder, number)
+        _write(planned, prepared, most_bytes, folder, number)
 
     pl.DataFrame(schema=prepared.dtypes).write_parquet(folder / DTYPES)
 
-    # The rows of a collection are as a whole what is not known, if that is so.
-    counts = _count(folder, prepared, compared, None if isinstance(spec, Collection) else unsettled, spec, now)
+    counts = _count(folder, prepared, known, keys, spec, now)
     replaces = isinstance(spec, Collection) and (compared is None or unsettled is not None)
     plan = Plan(
         folder,
@@ -229,12 +275,32 @@ def make_plan(
         replaces=replaces,
         versions=versions,
         read=read,
+        limit=limit,
+        unknown_keys=[] if keys is None else _unknown(keys, folder, known),
+        chosen=keys is not None,
     )
     for name in (STAGED, DOUBLES, KNOWN):
         (folder / name).unlink(missing_ok=True)
-    manifest = {key: value for key, value in asdict(plan).items() if key != "folder"}
-    _write_last(folder / MANIFEST, json.dumps(manifest, indent=1))
+    _write_manifest(plan)
     return plan
+
+
+def bring_forward(plan: Plan, keys: pl.LazyFrame) -> Plan:
+    """The same plan, with the operations of some rows (`_key`) before all others that need a request, and limited to them."""
+    partial = plan.folder / "ordered.partial"
+    operations, keys = pl.scan_parquet(plan.operations_paths), keys.collect(engine="streaming").lazy()
+    no_request = pl.col("_operation") == "left_out"
+    sent = operations.filter(~no_request)
+    first = sent.join(keys, on="_key", how="semi")
+    ordered = pl.concat([operations.filter(no_request), first, sent.join(keys, on="_key", how="anti")])
+    ordered.sink_parquet(partial, row_group_size=GROUP_ROWS)
+    limited = replace(plan, limit=int(first.select(pl.len()).collect(engine="streaming").item()))
+    (plan.folder / MANIFEST).unlink()
+    for path in plan.operations_paths:
+        path.unlink()
+    partial.rename(plan.folder / OPERATIONS.replace("*", "0-00000"))
+    _write_manifest(limited)
+    return limited
 
 
 def read_plan(folder: Path) -> Plan | None:
@@ -287,13 +353,18 @@ def _hashed(rows: pl.LazyFrame | None) -> pl.LazyFrame | None:
 
 
 def _check_identities(
-    prepared: Prepared, spec: Person, snapshot: pl.LazyFrame | None, touched: pl.DataFrame | None, folder: Path
+    prepared: Prepared,
+    spec: Person,
+    snapshot: pl.LazyFrame | None,
+    touched: pl.DataFrame | None,
+    folder: Path,
+    keys: list[str] | None,
 ) -> Prepared:
     """Note the rows whose identifiers clash, and take out those that the spec rejects for that."""
     problems = identity_problems(prepared.ready, prepared.data, spec, snapshot, touched)
     if problems is None:
         return prepared
-    problems.sink_parquet(folder / IDENTITY)
+    _of_keys(problems, keys).sink_parquet(folder / IDENTITY)
     problems = pl.scan_parquet(folder / IDENTITY)
     if problems.select(pl.len()).collect().item() == 0:
         (folder / IDENTITY).unlink()
@@ -395,23 +466,24 @@ def _write(planned: list[pl.LazyFrame], prepared: Prepared, limit: int, folder: 
 def _count(
     folder: Path,
     prepared: Prepared,
-    compared: pl.LazyFrame | None,
-    unsettled: pl.LazyFrame | None,
+    known: pl.LazyFrame,
+    keys: list[str] | None,
     spec: AnySpec,
     now: datetime,
 ) -> Counts:
     operations = pl.scan_parquet(folder / OPERATIONS)
     seconds = pl.col("_timestamp").cast(pl.Int64) if "_timestamp" in prepared.data else pl.lit(None, dtype=pl.Int64)
     sent, moment = pl.col("_operation") == "send", int(now.timestamp())
-    by_operation, ages, source, rejected, known = pl.collect_all(
+    chosen = pl.lit(True) if keys is None else pl.col("_key").is_in(keys).fill_null(False)
+    by_operation, ages, source, rejected, before = pl.collect_all(
         [
             operations.group_by("_operation").len(),
             operations.filter(sent).select(
                 old=(seconds < moment - CAMPAIGN_WINDOW_SECONDS).sum(), future=(seconds > moment).sum()
             ),
-            pl.scan_parquet(folder / STAGED).select(pl.len()),
+            pl.scan_parquet(folder / STAGED).select(rows=pl.len(), not_chosen=(~chosen).sum()),
             pl.scan_parquet(folder / REJECTED).select(pl.len()),
-            _known(compared, unsettled).select(pl.len()),
+            known.select(pl.len()),
         ],
         engine="streaming",
     )
@@ -419,10 +491,11 @@ def _count(
     written = sum(counted.values()) - counted.get("delete", 0)
     is_event = isinstance(spec, Event)
     return Counts(
-        source=source.item(),
+        source=source["rows"].item(),
+        not_chosen=source["not_chosen"].item(),
         rejected=rejected.item(),
-        unchanged=source.item() - rejected.item() - written,
-        known=known.item(),
+        unchanged=source["rows"].item() - source["not_chosen"].item() - rejected.item() - written,
+        known=before.item(),
         old_events=ages["old"].item() or 0 if is_event else 0,
         future_events=ages["future"].item() or 0 if is_event else 0,
         **counted,
@@ -438,7 +511,24 @@ def _known(compared: pl.LazyFrame | None, unsettled: pl.LazyFrame | None) -> pl.
     return pl.concat([keys.join(perhaps, on="_key", how="anti"), perhaps])
 
 
-def _write_last(path: Path, text: str) -> None:
+def _of_keys(rows: pl.LazyFrame, keys: list[str] | None) -> pl.LazyFrame:
+    """The rows with these keys; None for all."""
+    return rows if keys is None else rows.filter(pl.col("_key").is_in(keys))
+
+
+def _unknown(keys: list[str], folder: Path, known: pl.LazyFrame) -> list[str]:
+    """Of the keys, those that are neither in the source nor known, in their order."""
+    there = pl.concat([pl.scan_parquet(folder / STAGED).select("_key"), known]).filter(pl.col("_key").is_in(keys)).unique()
+    found = set(there.collect(engine="streaming")["_key"])
+    return [key for key in keys if key not in found]
+
+
+def _write_manifest(plan: Plan) -> None:
+    manifest = {key: value for key, value in asdict(plan).items() if key != "folder"}
+    write_last(plan.folder / MANIFEST, json.dumps(manifest, indent=1))
+
+
+def write_last(path: Path, text: str) -> None:
     """Write a file so that after a crash it is there whole or not at all, and what was written before it is on disk too.
 
     All of them become their owner's alone.

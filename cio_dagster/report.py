@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
+from cio_dagster.changes import sample
 from cio_dagster.errors import DeliveryError
 from cio_dagster.plan import Counts, Plan
 from cio_dagster.prepare.identity import consequence, in_words
 from cio_dagster.specs import AnySpec, Person, Threshold
 
 EXAMPLES = 10
-"""Rejected rows shown for each reason, and changes shown of each operation."""
+"""Rows of each operation whose changes are shown."""
 
 KEYS = 3
 """Keys shown of the people with each problem with their identifiers."""
@@ -46,6 +46,8 @@ class Report:
     refused_removals: int = 0
     """Of the refused operations, those that would have removed a row, which is no row of the source."""
     pending: int = 0
+    deferred: int = 0
+    """Of the pending operations, or in a dry run of the planned ones, those that the run's limit leaves for the next."""
     requests: int = 0
     bytes: int = 0
     retries: int = 0
@@ -53,6 +55,14 @@ class Report:
     seconds: dict[str, float] = field(default_factory=dict)
     recovered: int = 0
     """Operations of an earlier run that its answers proved accepted, committed by this run."""
+    environment_id: int | None = None
+    """The workspace's."""
+    plan_folder: str = ""
+    """Where the plan of a dry run is stored (see `cio_dagster.stored`)."""
+    stops: list[str] = field(default_factory=list)
+    """In a dry run, what the guards would say that would stop a run."""
+    unknown_keys: list[str] = field(default_factory=list)
+    """Keys that the run was to be about and that are neither in the source nor in the snapshot."""
     warnings: list[str] = field(default_factory=list)
     identity: list[dict[str, Any]] = field(default_factory=list)
     """Rows sent though their identifiers clash (see `cio_dagster.prepare.identity`): problem, field, rows, examples (keys), and in words
@@ -60,7 +70,7 @@ class Report:
     rejects: list[dict[str, Any]] = field(default_factory=list)
     """Rejected rows by reason: reason, field, message, rows, example (a key)."""
     changes: list[dict[str, Any]] = field(default_factory=list)
-    """A sample of the planned operations, removals first: operation, key, changes (JSON) or what is sent."""
+    """A sample of the planned changes, removals first (columns as `cio_dagster.changes` has them)."""
     error: DeliveryError | None = None
 
     @property
@@ -70,8 +80,14 @@ class Report:
 
     @property
     def all_warnings(self) -> list[str]:
-        """The warnings, and one for each problem with identities."""
-        return self.warnings + [
+        """The warnings, and what a guard would stop, keys that are none, and each problem with identities."""
+        found = self.warnings + [f"A guard would stop this run: {each}" for each in self.stops]
+        if self.unknown_keys:
+            such = ", ".join(self.unknown_keys[:KEYS])
+            found.append(
+                f"{len(self.unknown_keys):,} of only_keys (such as {such}) are neither in the source nor known from it."
+            )
+        return found + [
             f"{each['rows']:,} rows (such as {', '.join(each['examples'])}) {each['words']}. {each['consequence']}"
             for each in self.identity
         ]
@@ -103,7 +119,8 @@ class Report:
         return replace(
             self,
             rejects=[each | {"message": "", "example": hashed(each["example"])} for each in self.rejects],
-            changes=[each | {"key": hashed(each["key"]), "changes": _names(each)} for each in self.changes],
+            changes=[each | {"key": hashed(each["key"]), "before": "", "after": ""} for each in self.changes],
+            unknown_keys=[hashed(key) for key in self.unknown_keys],
             identity=[each | {"examples": [hashed(key) for key in each["examples"]]} for each in self.identity],
         )
 
@@ -118,16 +135,12 @@ def hashed(key: str | None) -> str:
     return hashlib.sha256(key.encode()).hexdigest()[:12] if key else ""
 
 
-def _names(change: dict[str, Any]) -> str:
-    """The names of the attributes that an update changes."""
-    return ", ".join(json.loads(change["changes"])) if change["operation"] == "update" else ""
-
-
-def plan_report(plan: Plan, spec: AnySpec, asset: str, partition: str | None) -> Report:
-    """What a plan says before anything is sent."""
+def plan_report(plan: Plan, spec: AnySpec, asset: str, partition: str | None, before: pl.LazyFrame | None) -> Report:
+    """What a plan says before anything is sent. `before` is what it was made on: the snapshot, or the plan's baseline."""
     counts = plan.counts
     report = Report(plan.run_id, asset, partition, spec.object, spec.behavior, counts)
     report.read_since = plan.read.since if plan.read is not None and plan.partial else ""
+    report.deferred, report.unknown_keys = plan.deferred, plan.unknown_keys
     if counts.old_events:
         report.warnings.append(
             f"{counts.old_events:,} events are older than 72 hours: they are stored, but set off no campaigns."
@@ -141,10 +154,7 @@ def plan_report(plan: Plan, spec: AnySpec, asset: str, partition: str | None) ->
     report.rejects = rejects(plan.rejected().select("_key", pl.col("_reject").struct.unnest()))
     if isinstance(spec, Person) and (problems := plan.identity_problems()) is not None:
         report.identity = identities(problems, spec)
-    shown = plan.operations().select(operation="_operation", key="_key", changes=pl.coalesce("_changes", "_body"))
-    # One after the other, each read no further than its examples: grouped, the bodies of all would be in memory.
-    for operation in (each for each in ("delete", "update", "create", "send") if getattr(counts, each)):
-        report.changes += shown.filter(operation=operation).head(EXAMPLES).collect(engine="streaming").to_dicts()
+    report.changes = sample(plan, before, EXAMPLES)
     return report
 
 

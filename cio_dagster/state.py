@@ -9,7 +9,7 @@
         spec.json    the spec of the last plan
         dtypes.parquet  no rows: what the JSON text of the snapshot's attributes reads back to
         plan/        the plan under way (see `cio_dagster.plan`); gone once committed
-        preview/     the plan of a dry run; gone at its end
+        plans/       the plans of the last dry runs, by run id (see `cio_dagster.stored`)
         report.json  counts of the last run
         lock, lock.json
 
@@ -81,10 +81,11 @@ OUTCOMES_SCHEMA = pl.Schema(
         "rows": pl.Int32(),
     }
 )
-"""The outcomes table. `outcome` is accepted, rejected, pending, left_out, unchanged or stopped; `operation` is the plan's, `prepare` for
-rows rejected before sending, `none` for unchanged rows and for those of a run that a guard stopped, which one line counts, and `read_back`
-for what was accepted and turned out not to be in Customer.io: pending again. `rows` is how many rows the line speaks for: none there, as
-those rows were counted when they were accepted."""
+"""The outcomes table. `outcome` is accepted, rejected, pending (with the reason `limit` where the run's limit left it out), left_out,
+unchanged, not_chosen (by the run's only_keys) or stopped. `operation` is the plan's; `prepare` for rows rejected before sending; `none` for
+unchanged rows, for those not chosen and for those of a run that was stopped, each of which one line counts; and `read_back` for what was
+accepted and turned out not to be in Customer.io: pending again. `rows` is how many rows the line speaks for: none there, as those rows were
+counted when they were accepted."""
 
 UNSETTLED = "unsettled.parquet"
 
@@ -153,9 +154,13 @@ class AssetState:
         return self.folder / "plan"
 
     @property
-    def preview_folder(self) -> Path:
-        """Where the plan of a dry run is: no later run takes it for one that was sent."""
-        return self.folder / "preview"
+    def plans_folder(self) -> Path:
+        """Where the plans of dry runs are: no later run takes one for a plan that was sent."""
+        return self.folder / "plans"
+
+    def dry_run_folder(self, run_id: str) -> Path:
+        """Where the plan of a dry run is."""
+        return self.plans_folder / _quoted(run_id)
 
     @contextmanager
     def lock(self, run_id: str) -> Iterator[None]:
@@ -200,14 +205,14 @@ class AssetState:
             raise StateError(_other_format(path, version, FORMAT))
         return info
 
-    def open(self, spec: AnySpec, environment_id: int, *, keep: bool = True) -> StateInfo:
-        """The info, made on a first run, and kept if that is to count as one.
+    def open(self, spec: AnySpec, environment_id: int, *, keep: bool = True, started_at: str | None = None) -> StateInfo:
+        """The info, made on a first run, which begins now or at `started_at` (ISO 8601), and kept if that is to count as one.
 
         Raises StateError if the state is of another workspace or another kind of sync.
         """
         info = self.info()
         if info is None:
-            info = StateInfo(spec.identity, environment_id, datetime.now(timezone.utc).isoformat())
+            info = StateInfo(spec.identity, environment_id, started_at or datetime.now(timezone.utc).isoformat())
             if keep:
                 self._save(info)
         self._check_outcomes(info)
@@ -409,12 +414,11 @@ class AssetState:
             _flush(path, before)
 
     def discard_plan(self) -> None:
-        """Remove the plan under way, and that of a dry run."""
-        for folder in (self.plan_folder, self.preview_folder):
-            if folder.exists():
-                # The manifest first: a folder without it is no plan.
-                (folder / MANIFEST).unlink(missing_ok=True)
-                shutil.rmtree(folder)
+        """Remove the plan under way."""
+        if self.plan_folder.exists():
+            # The manifest first: a folder without it is no plan.
+            (self.plan_folder / MANIFEST).unlink(missing_ok=True)
+            shutil.rmtree(self.plan_folder)
 
     def spec(self) -> AnySpec | None:
         """The spec of the last committed plan; None before the first commit. Raises StateError where it cannot be read."""

@@ -184,7 +184,9 @@ def export(states: list[AssetState], asset: str, file: Path, partition: str | No
 @_asset
 @_partition
 @click.option("--run", metavar="ID", help="Of this run alone.")
-@click.option("--outcome", metavar="OUTCOME", help="accepted, rejected, pending, left_out, unchanged or stopped alone.")
+@click.option(
+    "--outcome", metavar="OUTCOME", help="accepted, rejected, pending, left_out, unchanged, not_chosen or stopped alone."
+)
 @click.option("--limit", default=50, show_default=True, help="The most lines to show.")
 @click.pass_obj
 def outcomes(

@@ -9,23 +9,25 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
+from typing import Any, NoReturn
 
 import polars as pl
 from deltalake.exceptions import DeltaError
 
 from cio_dagster import deliver as delivery
-from cio_dagster import guards
+from cio_dagster import guards, stored
+from cio_dagster.changes import write_changes
 from cio_dagster.commit import commit, record_stop
 from cio_dagster.deliver import Connection, Progress
-from cio_dagster.errors import DeliveryError, SpecError, StateError
+from cio_dagster.errors import DeliveryError, PlanChanged, SpecError, StateError, SyncError
 from cio_dagster.incremental import Read, check_still_good
 from cio_dagster.plan import Plan, make_plan
 from cio_dagster.report import Report, plan_report
-from cio_dagster.specs import AnySpec, Event, ManualSegment, Object, read_spec
+from cio_dagster.specs import AnySpec, Collection, Event, ManualSegment, Object, read_spec
 from cio_dagster.state import AssetState, StateInfo
 
 
@@ -34,7 +36,16 @@ class RunOptions:
     """What a run may be asked for.
 
     dry_run
-        Plan and report; send nothing, change no state.
+        Plan and report; send nothing, change nothing that later runs go by. The plan is stored, under the run's id.
+    apply
+        The id of a stored plan, which is sent just as it was shown. It is with the options that it was made with: `full_resync`,
+        `reconcile`, `limit` and `only_keys` are not said again. PlanChanged where the source's plan would be another by now.
+    limit
+        Send this many operations at most, in the plan's order: removals first. The next run sends the rest. Guards
+        judge the whole plan.
+    only_keys
+        Plan the rows with these sync keys alone, given as the outcomes table has them; what else is in the source or in Customer.io stays
+        as it is. Guards still judge the whole source.
     full_resync
         Send every row whole, changed or not. Events are still sent once.
     reconcile
@@ -47,10 +58,21 @@ class RunOptions:
     """
 
     dry_run: bool = False
+    apply: str | None = None
+    limit: int | None = None
+    only_keys: Sequence[str] | None = None
     full_resync: bool = False
     reconcile: bool = False
     allow_deletes: bool = False
     allow_changes: bool = False
+
+    @property
+    def shaping(self) -> dict[str, Any]:
+        """Those that say what a plan holds."""
+        return {name: value for name, value in asdict(self).items() if name in SHAPING}
+
+
+SHAPING = ("limit", "only_keys", "full_resync", "reconcile")
 
 
 def sync(
@@ -80,8 +102,7 @@ def sync(
     StateError, GuardError or DeliveryError where nothing was sent.
     """
     options, seconds = options or RunOptions(), dict[str, float]()
-    if options.reconcile:
-        _check_reconcilable(spec)
+    _check_options(options, spec)
     if state.partition is not None and spec.unpartitionable:
         raise SpecError(f"{state.asset} cannot be partitioned: {spec.unpartitionable}")
     since = datetime.now(timezone.utc).isoformat()
@@ -92,22 +113,36 @@ def sync(
             since = interrupted.made_at if interrupted and recovered else since
         if environment_id is None:
             environment_id = delivery.check_connection(connection)
-        info = state.open(spec, environment_id, keep=not options.dry_run)
+        shown = None if options.apply is None else stored.find(state, options.apply, environment_id)
+        if shown is not None:
+            options = replace(options, **shown.options)
+        info = state.open(spec, environment_id, keep=not options.dry_run, started_at=shown.started_at if shown else None)
         check_still_good(read, state)
         with _timed(seconds, "plan"):
-            plan = _plan(frame, spec, state, info, connection, run_id, options, read)
-            report = plan_report(plan, spec, state.asset, state.partition)
+            snapshot = state.snapshot()
+            plan = _plan(frame, spec, state, info, snapshot, connection, run_id, options, read)
+            before = snapshot if plan.baseline() is None else plan.baseline()
+            report = plan_report(plan, spec, state.asset, state.partition, before)
+        report.environment_id = environment_id
         report.recovered, report.seconds, report.dry_run, report.since = recovered, seconds, options.dry_run, since
         report.warnings += guards.warnings(plan, spec, state.report())
         stops = guards.check(plan, spec, allow_deletes=options.allow_deletes, allow_changes=options.allow_changes)
-        report.warnings += [f"A guard would stop this run: {each}" for each in stops]
-        if stops and not options.dry_run:
-            state.discard_plan()
-            record_stop(state, plan, stops[0])
-            raise stops[0]
         if options.dry_run:
-            state.discard_plan()
+            report.stops = [str(each) for each in stops]
+            with _timed(seconds, "show"):
+                write_changes(plan, before, plan.folder / stored.CHANGES)
+            stored.keep(state, plan, info, options.shaping)
+            report.plan_folder = str(plan.folder)
             return report
+        if stops:
+            _stop(state, plan, stops[0].guard, stops[0])
+        if shown is not None:
+            try:
+                plan = stored.to_apply(shown, plan, state)
+            except PlanChanged as changed:
+                _stop(state, plan, "plan_changed", changed)
+            replace(shown, applied_by=[*shown.applied_by, run_id]).save()
+            report.deferred = plan.deferred
 
         with _timed(seconds, "deliver"):
             begun = _deliver(plan, spec, connection, report, progress)
@@ -118,6 +153,13 @@ def sync(
         report.rejects = sorted(report.rejects + committed.refused, key=lambda each: -int(each["rows"]))
         state.save_report(report.to_json())
         return report
+
+
+def _stop(state: AssetState, plan: Plan, reason: str, error: SyncError) -> NoReturn:
+    """End a run before anything is sent, with its rows accounted for."""
+    state.discard_plan()
+    record_stop(state, plan, reason, error)
+    raise error
 
 
 def recover(state: AssetState) -> int:
@@ -135,16 +177,22 @@ def _plan(
     spec: AnySpec,
     state: AssetState,
     info: StateInfo,
+    snapshot: pl.LazyFrame | None,
     connection: Connection,
     run_id: str,
     options: RunOptions,
     read: Read | None,
 ) -> Plan:
-    snapshot = state.snapshot()
+    start = event_start(spec, state, info)
+    if options.only_keys and snapshot is None and start is not None and isinstance(spec, Event) and spec.timestamp is None:
+        raise SpecError(
+            "only_keys cannot be of a first run of events without times: those of other keys would not be known as history, and be sent by "
+            "the next run. Run it once without only_keys, or say timestamp='...' or start='all' in the spec."
+        )
     return make_plan(
         frame,
         spec,
-        state.preview_folder if options.dry_run else state.plan_folder,
+        state.dry_run_folder(run_id) if options.dry_run else state.plan_folder,
         snapshot=snapshot,
         baseline=_baseline(spec, state, snapshot, connection, options),
         unsettled=state.unsettled(),
@@ -152,10 +200,12 @@ def _plan(
         run_id=run_id,
         sequence=state.next_sequence(),
         now=datetime.now(timezone.utc),
-        start=event_start(spec, state, info),
+        start=start,
         operation_bytes=connection.operation_bytes,
         full_resync=options.full_resync,
         read=read,
+        only_keys=options.only_keys,
+        limit=options.limit,
     )
 
 
@@ -173,8 +223,19 @@ def _baseline(
     return found.join(own, on="_key", how="semi")
 
 
-def _check_reconcilable(spec: AnySpec) -> None:
-    if not isinstance(spec, (ManualSegment, Object)):
+def _check_options(options: RunOptions, spec: AnySpec) -> None:
+    """Raise SpecError for options that cannot be together, or of such a spec."""
+    given = [name for name, value in options.shaping.items() if value not in (None, False)]
+    if options.apply is not None and (given or options.dry_run):
+        also = " and ".join(given + ["dry_run"] * options.dry_run)
+        raise SpecError(f"apply sends a plan as it was shown, with the options that it was made with: leave {also} out.")
+    if options.limit is not None and options.limit < 1:
+        raise SpecError(f"limit is {options.limit}; it is 1 or more, or left out.")
+    if options.only_keys is not None and not options.only_keys:
+        raise SpecError("only_keys is an empty list, of no row: name sync keys, or leave it out for all rows.")
+    if isinstance(spec, Collection) and (options.limit is not None or options.only_keys is not None):
+        raise SpecError("A collection is replaced whole: it can have neither limit nor only_keys.")
+    if options.reconcile and not isinstance(spec, (ManualSegment, Object)):
         raise SpecError(
             f"reconcile compares a manual segment or the objects of a type with all that Customer.io holds of them; a {spec.object} sync "
             "cannot be read whole. Run it with full_resync: true instead, to send every row again."
@@ -194,8 +255,7 @@ def event_start(spec: AnySpec, state: AssetState, info: StateInfo) -> datetime |
 
 def _deliver(plan: Plan, spec: AnySpec, connection: Connection, report: Report, progress: Progress | None) -> int:
     """Send a plan; return the position up to which sending came."""
-    counts = plan.counts
-    if not (counts.create or counts.update or counts.send or counts.keep or counts.delete or plan.replaces):
+    if not (plan.planned - plan.deferred or plan.replaces):
         return 0
     traffic = delivery.Traffic()
     try:

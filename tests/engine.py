@@ -116,7 +116,7 @@ def check_counts(report: Report) -> None:
     """Each source row, and each removal, is in just one number of a report."""
     planned = report.planned
     written = planned.create + planned.update + planned.send + planned.keep
-    assert planned.source == planned.rejected + planned.unchanged + planned.left_out + written
+    assert planned.source == planned.not_chosen + planned.rejected + planned.unchanged + planned.left_out + written
     if not report.dry_run:
         done = report.created + report.updated + report.sent + report.kept + report.removed
         assert done + report.refused + report.pending == written + planned.delete

@@ -76,7 +76,7 @@ def deliver(plan: Plan, spec: AnySpec, connection: Connection, traffic: Traffic,
             with AnswerLog(plan.answers_path) as log:
                 await _Delivery(client, spec, log, done).send(plan)
 
-    total = sum((plan.counts.create, plan.counts.update, plan.counts.send, plan.counts.keep, plan.counts.delete))
+    total = plan.planned - plan.deferred
     run_async(call, lambda: progress(done.value, total) if progress else None)
 
 
@@ -172,14 +172,15 @@ class _Delivery:
 
 
 def _bodies(plan: Plan) -> Iterator[pl.DataFrame]:
-    """What is to be sent, in order: all but the first operations, which need no request."""
-    skipped = plan.counts.left_out
+    """What is to be sent, in order: all but the first operations, which need no request, and the last, which a limit leaves out."""
+    skipped, left = plan.counts.left_out, plan.stop - plan.counts.left_out
     for path in plan.operations_paths:
         with pq.ParquetFile(path) as file:
             for arrow in file.iter_batches(CHUNK_ROWS, columns=["_operation", "_body"]):
                 frame = pl.from_arrow(arrow)
                 assert isinstance(frame, pl.DataFrame)
-                rows, skipped = frame[skipped:], max(skipped - len(frame), 0)
+                rows, skipped = frame[skipped:][:left], max(skipped - len(frame), 0)
+                left -= len(rows)
                 if rows["_body"].null_count():
                     # Positions are counted, so answers would be read to the wrong rows.
                     raise ValueError(f"{path} has an operation without a body among those to be sent")

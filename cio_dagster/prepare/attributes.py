@@ -94,11 +94,11 @@ def attribute_dtype(attribute: Attribute, spec: AnySpec, schema: Mapping[str, pl
 def attribute_rejects(attributes: list[Attribute], spec: AnySpec, schema: Mapping[str, pl.DataType]) -> Iterator[Reject]:
     """What makes an attribute unsendable, tested on the prepared text columns and the source columns."""
     for attribute in attributes:
-        for column in _columns(attribute.origin):
+        for column in columns_of(attribute.origin):
             yield from value_rejects(column, schema[column], _dates(spec, column))
         if isinstance(spec, (Person, Object, Relationship)):
             size = _value(attribute, schema).str.len_bytes()
-            field = ", ".join(_columns(attribute.origin)) or attribute.name
+            field = ", ".join(columns_of(attribute.origin)) or attribute.name
             message = numbered(f"{attribute.name!r} is ", size, f" bytes; the limit of a value is {ATTRIBUTE_VALUE_BYTES}")
             yield reject("value_too_long", field, size > ATTRIBUTE_VALUE_BYTES, message)
         if (part := _identifier(attribute, spec)) is not None:
@@ -156,9 +156,10 @@ def _dates(spec: AnySpec, column: str) -> DateRule:
     return DateRule(spec.date_format(column) == "iso", spec.naive_timezone)
 
 
-def _columns(source: Source) -> list[str]:
+def columns_of(source: Source) -> list[str]:
+    """The source columns that a value is made of; none of a constant."""
     if isinstance(source, dict):
-        return [column for part in source.values() for column in _columns(part)]
+        return [column for part in source.values() for column in columns_of(part)]
     return [source] if isinstance(source, str) else []
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 import polars_hash as plh
@@ -86,6 +86,12 @@ def sync_key(spec: AnySpec) -> pl.Expr:
     if len(parts) == 1:
         return parts[0]
     return pl.lit("[") + pl.concat_str([quoted(part) for part in parts], separator=",") + pl.lit("]")
+
+
+def sync_keys(spec: AnySpec, keys: Sequence[str]) -> list[str]:
+    """Sync keys as people give them, as rows have them: without repeats, emails in lower case."""
+    email = [spec.identifiers[role].kind for role in spec.sync_key] == ["email"]
+    return list(dict.fromkeys(key.strip().lower() if email else key for key in keys))
 
 
 def content_key(content: str) -> pl.Expr:

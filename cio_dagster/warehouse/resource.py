@@ -15,6 +15,7 @@ import dagster as dg
 import polars as pl
 from pydantic import Field, PrivateAttr
 
+from cio_dagster.lineage import Query, note
 from cio_dagster.warehouse.bigquery import run_bigquery
 from cio_dagster.warehouse.errors import EngineError, WarehouseError
 from cio_dagster.warehouse.flightsql import run_flightsql
@@ -108,7 +109,9 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
             with engine.run(replace(self._session(), running=running), statement, used) as result:
                 return stage(result, path, running)
 
-        return self._run(staged, source)
+        frame = self._run(staged, source)
+        note(Query(statement.rewritten(lambda name: "null"), self._scheme(), frame.collect_schema().names()))
+        return frame
 
     def table(self, name: str) -> pl.LazyFrame:
         """A lazy frame over a table of a lake: what it selects and filters is read from the files, and no more.

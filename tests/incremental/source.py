@@ -50,7 +50,7 @@ class Source:
     ) -> Report:
         self.runs += 1
         options = options or RunOptions(allow_deletes=True)
-        read, frame = self.read(spec=spec, reading=reading, everything=options.full_resync)
+        read, frame = self.read(spec=spec, reading=reading, everything=options.full_resync or options.only_keys is not None)
         state, connection = self.engine.state(), self.engine.connection(**changes)
         return sync(frame, spec, state, connection, run_id=f"run-{self.runs}", options=options, read=read)
 

@@ -48,6 +48,20 @@ def test_a_read_of_nothing_stops_at_no_guard(source: Source) -> None:
     assert source.held() == {"a": "free", "b": "free", "c": "free"}
 
 
+def test_a_run_of_some_keys_leaves_the_watermark_and_one_with_a_limit_reads_its_rest_again(source: Source) -> None:
+    reached = source.reached()
+    source.put("a", "pro")
+    source.put("b", "pro")
+    report = source.run(options=RunOptions(only_keys=["a"]))
+    assert (report.updated, report.planned.not_chosen, source.reached()) == (1, 2, reached)
+    source.wait(hours=1)
+    source.put("c", "pro")
+    report = source.run(options=RunOptions(limit=1))
+    assert (report.updated, report.deferred) == (1, 1)
+    assert source.run().updated == 1
+    assert source.held() == source.expected()
+
+
 def test_a_full_read_is_due_again_and_finds_what_left(source: Source) -> None:
     source.drop("a")
     source.wait(hours=22, minutes=59)

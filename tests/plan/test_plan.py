@@ -279,5 +279,6 @@ def test_the_manifest_is_json_that_another_program_can_read(tmp_path: Path) -> N
     manifest: dict[str, Any] = json.loads((plan.folder / MANIFEST).read_text())
     assert manifest["counts"]["create"] == 2
     assert manifest["spec"]["object"] == "person"
-    assert set(manifest) == {"run_id", "sequence", "made_at", "counts", "format", "spec", "replaces", "versions", "read"}
+    made_for = {"run_id", "sequence", "made_at", "spec", "replaces", "versions", "read", "limit", "chosen", "unknown_keys"}
+    assert set(manifest) == {"format", "counts"} | made_for
     assert isinstance(plan, Plan)

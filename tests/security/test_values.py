@@ -100,7 +100,8 @@ def test_no_value_is_in_dagsters_home(sandbox: RunningSandbox, tmp_path: Path, h
     assert outcomes(tmp_path / "state").filter(pl.col("key") == KEY).collect().height
     update = results[2].asset_observations_for_node("people")[0].metadata["changes"]
     assert isinstance(update, dg.TableMetadataValue)
-    assert [record.data for record in update.records] == [{"operation": "update", "key": hashed(KEY), "changes": "plan"}]
+    shown = {"operation": "update", "key": hashed(KEY), "attribute": "plan", "before": "", "after": ""}
+    assert [record.data for record in update.records] == [shown]
 
 
 def test_with_values_they_are_there(sandbox: RunningSandbox, tmp_path: Path, home: Path) -> None:
