@@ -119,15 +119,6 @@ def test_spark_streams_small_batches_into_few_groups(request: pytest.FixtureRequ
     assert pq.ParquetFile(staged).num_row_groups <= 4
 
 
-@pytest.mark.parametrize("server", ["spark_url", "flightsql_url"])
-def test_spark_refusals_and_time_limit(request: pytest.FixtureRequest, server: str) -> None:
-    warehouse = Warehouse(url=request.getfixturevalue(server), statement_timeout=0.5)
-    with pytest.raises(WarehouseError, match=r"the query: .*nope"):
-        warehouse.query("select nope")
-    with pytest.raises(WarehouseError, match=r"took longer than 0\.5 s"):
-        warehouse.query("select count(*) as n from range(10000000) a cross join range(1000000) b where (a.id * b.id) % 7 = 3")
-
-
 def test_spark_parameters(spark_url: str) -> None:
     frame = Warehouse(url=spark_url).query("select $s as s, '$s' as t, $i + 1 as i", s="it's", i=1).collect()
     assert frame.rows() == [("it's", "$s", 2)]
@@ -136,6 +127,16 @@ def test_spark_parameters(spark_url: str) -> None:
 def test_a_server_without_parameters_says_so(flightsql_url: str) -> None:
     with pytest.raises(WarehouseError, match=r"(?i)not.?implemented"):
         Warehouse(url=flightsql_url).query("select $i as i", i=1)
+
+
+# The last of them, as Sail may go on with the query for a while.
+@pytest.mark.parametrize("server", ["spark_url", "flightsql_url"])
+def test_spark_refusals_and_time_limit(request: pytest.FixtureRequest, server: str) -> None:
+    warehouse = Warehouse(url=request.getfixturevalue(server), statement_timeout=0.5)
+    with pytest.raises(WarehouseError, match=r"the query: .*nope"):
+        warehouse.query("select nope")
+    with pytest.raises(WarehouseError, match=r"took longer than 0\.5 s"):
+        warehouse.query("select count(*) as n from range(10000000) a cross join range(1000000) b where (a.id * b.id) % 7 = 3")
 
 
 # --- Redshift: what of SQL Redshift documents, against Postgres ---
