@@ -55,6 +55,9 @@ class People:
     rows: int
     first: list[Found] = field(default_factory=list)
     limited: list[Found] = field(default_factory=list)
+    """At so many requests a second, with the default burst."""
+    steady: list[Found] = field(default_factory=list)
+    """The same without a burst: then the rate itself is most of the time."""
     unchanged: list[Found] = field(default_factory=list)
     changed: list[Found] = field(default_factory=list)
 
@@ -111,6 +114,9 @@ class Bench:
             limited = self.new_state()
             found.limited.append(self._first(self.rows, limited, delay=50, rate=LIMIT))
             shutil.rmtree(limited)
+            steady = self.new_state()
+            found.steady.append(self._first(self.rows, steady, delay=50, rate=LIMIT, burst=1))
+            shutil.rmtree(steady)
             self._again(found, state)
         return found
 

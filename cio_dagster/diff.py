@@ -47,21 +47,19 @@ def diff(
     """
     ready, data = prepared.ready.drop("_newest", strict=False), prepared.data
     if baseline is None and unsettled is not None:
-        baseline = unsettled.clear()
+        baseline = _empty(unsettled)
     if baseline is None:
         created = ready.with_columns(_changes=pl.lit(None, dtype=pl.String), **{NEW + name: pl.col(name) for name in data})
-        return Diff(created=created, updated=created.clear(), gone=ready.clear().drop("_row"))
+        return Diff(created=created, updated=_empty(created), gone=_empty(ready.drop("_row")))
 
     known = set(baseline.collect_schema())
     before = baseline.select(
         "_key", *((pl.col(name) if name in known else pl.lit(None, dtype=pl.String)).alias(OLD + name) for name in data)
     )
-    flagged = before
+    flagged = before.with_columns(_unsettled=pl.lit(False))
     if unsettled is not None:
         flags = unsettled.select("_key", _unsettled=pl.lit(True))
         flagged = before.join(flags, on="_key", how="left").with_columns(pl.col("_unsettled").fill_null(False))
-    else:
-        flagged = before.with_columns(_unsettled=pl.lit(False))
     created = ready.join(before.select("_key"), on="_key", how="anti").with_columns(
         _changes=pl.lit(None, dtype=pl.String), **{NEW + name: pl.col(name) for name in data}
     )
@@ -82,6 +80,11 @@ def diff(
         unknown = unsettled.join(baseline.select("_key"), on="_key", how="anti").join(here, on="_key", how="anti")
         gone = pl.concat([gone, unknown], how="diagonal")
     return Diff(created=created, updated=updated.drop("_unsettled", *(OLD + name for name in data)), gone=gone)
+
+
+def _empty(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """No rows with these columns. (`clear` would read them.)"""
+    return pl.LazyFrame(schema=rows.collect_schema())
 
 
 def _changes(changed: dict[str, pl.Expr]) -> pl.Expr:

@@ -398,10 +398,10 @@ def _operations(
     whole = getattr(spec, "send", "changed") == "all"
     found = diff(prepared, compared, unsettled=unsettled, resend=full_resync, whole=whole)
     body = write_body(spec, prepared.data)
-    planned = [
-        found.created.with_columns(_operation=pl.lit("create"), _body=body),
-        found.updated.with_columns(_operation=pl.lit("update"), _body=body),
-    ]
+    created = found.created.with_columns(_operation=pl.lit("create"), _body=body)
+    if compared is None and unsettled is None:
+        return [created]
+    planned = [created, found.updated.with_columns(_operation=pl.lit("update"), _body=body)]
     if removes:
         planned.insert(0, found.gone.with_columns(_operation=pl.lit("delete"), _body=removal_body(spec)))
     return planned

@@ -22,6 +22,8 @@ def people(bench: Bench) -> Iterator[Row]:
     yield Row(
         "limited-ratio", "the last against the one before", "x", ratios(found.limited, found.first), target=full(bench, 1.2)
     )
+    note = f"of which {found.steady[0]['requests'] / LIMIT:.2f} s are the rate itself"
+    yield Row("steady", "the same without the default burst of 600 requests", "s", seconds(found.steady), rows, note=note)
     yield Row("unchanged", f"{what}, unchanged", "s", seconds(found.unchanged), rows, full(bench, 5))
     yield Row("changed", f"{what}, {CHANGED}", "s", seconds(found.changed), rows)
     yield from _memory("memory", found, full(bench, 700))

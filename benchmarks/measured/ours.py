@@ -21,9 +21,6 @@ NAMES = ("bench", "asset")
 
 UNLIMITED = 1_000_000
 
-BURST = 15
-"""Requests that may go at once where the rate is limited: a tenth of a second's, so that the rate counts. The default is 600."""
-
 
 def sync_query(
     *,
@@ -34,9 +31,10 @@ def sync_query(
     url: str,
     run: str,
     rate: float | None = None,
+    burst: int | None = None,
     partition: str | None = None,
 ) -> dict[str, Any]:
-    """One sync. `seconds` in all and by room, `requests`, and the report's counts of rows."""
+    """One sync; limited in requests a second, it may begin with the default burst of them, or with `burst`. `seconds` in all and by room, `requests`, and the report's counts of rows."""
     connection = Connection(
         "site",
         SecretStr("key"),
@@ -44,7 +42,7 @@ def sync_query(
         track_url=url,
         app_url=url,
         requests_per_second=rate or UNLIMITED,
-        burst=BURST if rate else UNLIMITED,
+        burst=burst or (Connection.burst if rate else UNLIMITED),
     )
     warehouse = Warehouse(url=f"duckdb:///{database}")
     begun = time.perf_counter()
