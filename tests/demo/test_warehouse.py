@@ -62,9 +62,14 @@ def tables(path: Path) -> dict[str, pl.DataFrame]:
         return {table: connection.sql(f"from raw.{table} order by all").pl() for table in (*TABLES, "loads")}
 
 
+def folder_of(name: str) -> Path:
+    """Where a sync's SQL is: the price list is written in YAML, with its SQL beside it."""
+    return ROOT / "defs" / name if name == "plans" else ROOT / "sql"
+
+
 def query(path: Path, name: str, day: date | None = None) -> pl.DataFrame:
     """What one of the demo's assets reads; orders of one day, or of all days."""
-    warehouse = Warehouse(url=f"duckdb:///{path}", sql_folder=str(ROOT / "sql"))
+    warehouse = Warehouse(url=f"duckdb:///{path}", sql_folder=str(folder_of(name)))
     parameters = {}
     if name == "orders":
         first, days = (day, 1) if day else (TODAY - timedelta(days=DAYS), DAYS + 1)
@@ -240,4 +245,4 @@ def test_command_line(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SPECS)
 def test_each_query_says_what_it_is(name: str) -> None:
-    assert (ROOT / "sql" / f"{name}.sql").read_text(encoding="utf-8").startswith("-- ")
+    assert (folder_of(name) / f"{name}.sql").read_text(encoding="utf-8").startswith("-- ")

@@ -122,7 +122,7 @@ def test_a_mass_change_stops_with_its_attributes_named_and_goes_once_it_is_allow
     before = len(engine.requests(writes=True))
     spec = Person(attributes=BEFORE["attributes"] | {"town": "city"}, max_changed=0.5)
     preview = engine.sync(spec, ROWS, options=RunOptions(dry_run=True))
-    assert any("A guard would stop this run" in warning and "'town' (in 3)" in warning for warning in preview.warnings)
+    assert any("'town' (in 3)" in verdict for verdict in preview.stops)
     assert len(engine.requests(writes=True)) == before
     report = engine.sync(spec, ROWS, options=RunOptions(allow_changes=True))
     assert report.updated == 3
