@@ -27,7 +27,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -246,12 +246,7 @@ def make_plan(
         resent = pl.DataFrame({"_key": keys}).select(_key_hash=key_hash())
     most_bytes = body_limit(spec, operation_bytes)
     prepared.rejected.sink_parquet(folder / REJECTED.replace("*", "0"))
-    whole = isinstance(spec, Collection)
-    for number, part in enumerate(
-        [Part(prepared.rows, compared, unsettled)]
-        if whole
-        else parts(prepared.rows, _hashed(compared), _hashed(unsettled), resent, staged)
-    ):
+    for number, part in enumerate(_parts(prepared, spec, compared, unsettled, resent, staged)):
         ready = replace(prepared, rows=part.rows)
         if isinstance(spec, Event):
             planned = _event_operations(ready, spec, part.baseline, start, first=compared is None)
@@ -346,6 +341,22 @@ def _touched(prepared: Prepared, spec: AnySpec, compared: pl.LazyFrame, folder: 
     ready = pl.when(pl.col("_reject").is_null()).then(ROW_HASH).alias(ROW_HASH)
     now = prepared.rows.filter(pl.col("_key").is_not_null()).select(KEY_HASH, ready)
     return differing(now, known, gone=removes)
+
+
+def _parts(
+    prepared: Prepared,
+    spec: AnySpec,
+    compared: pl.LazyFrame | None,
+    unsettled: pl.LazyFrame | None,
+    touched: pl.DataFrame | None,
+    staged: Path,
+) -> Iterable[Part]:
+    """What is to be compared, in parts; of a collection, which is replaced whole, all at once."""
+    if isinstance(spec, Collection):
+        return [Part(prepared.rows, compared, unsettled)]
+    if compared is not None and isinstance(spec, Event):
+        compared = compared.select("_key")
+    return parts(prepared.rows, _hashed(compared), _hashed(unsettled), touched, staged)
 
 
 def _hashed(rows: pl.LazyFrame | None) -> pl.LazyFrame | None:
@@ -451,16 +462,17 @@ def _write(planned: list[pl.LazyFrame], prepared: Prepared, limit: int, folder: 
     message = numbered("the operation is ", size, f" bytes as JSON; the limit is {limit}")
     too_large = pl.struct(reason=pl.lit("operation_too_large"), field=pl.lit(""), message=message)
     large = (size > limit).fill_null(False) & (pl.col("_operation") != "delete")
-    kinds = [pl.concat([empty, kind], how="diagonal").select(columns) for kind in planned or [empty]]
-    oversized = [kind.filter(large).select("_row", "_key", _reject=too_large) for kind in kinds]
-    sinks = [
-        kind.filter(~large).sink_parquet(
-            folder / OPERATIONS.replace("*", f"{order}-{part:05}"), row_group_size=GROUP_ROWS, compression="lz4", lazy=True
-        )
-        for order, kind in enumerate(kinds)
-    ]
-    sinks.append(pl.concat(oversized).sink_parquet(folder / REJECTED.replace("*", f"1-{part:05}"), lazy=True))
-    pl.collect_all(sinks, engine="streaming")
+    # One after the other: together, Polars 2.1 was seen to hold for one what it read for another.
+    for order, kind in enumerate(planned or [empty]):
+        rows, name = pl.concat([empty, kind], how="diagonal").select(columns), f"{order}-{part:05}"
+        oversized = rows.filter(large).select("_row", "_key", _reject=too_large)
+        sinks = [
+            rows.filter(~large).sink_parquet(
+                folder / OPERATIONS.replace("*", name), row_group_size=GROUP_ROWS, compression="lz4", lazy=True
+            ),
+            oversized.sink_parquet(folder / REJECTED.replace("*", f"1-{name}"), lazy=True),
+        ]
+        pl.collect_all(sinks, engine="streaming")
 
 
 def _count(
