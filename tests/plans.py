@@ -4,18 +4,38 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection as Many
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import polars as pl
+import pytest
 
 from cio_dagster.plan import Plan, make_plan
 from cio_dagster.prepare import prepare
 from cio_dagster.specs import AnySpec, Event
 
+SMALL = {
+    "cio_dagster.hashes.BUCKET_ROWS": 2,
+    "cio_dagster.prepare.identity.BUCKET_ROWS": 0,
+    "cio_dagster.parts.PART_BYTES": 100,
+    "cio_dagster.commit.KEYS": 2,
+}
+"""Limits at which a few rows are compared as millions are: in several buckets, parts and files."""
+
 NOW = datetime(2026, 3, 1, 12, tzinfo=timezone.utc)
+
+
+@contextmanager
+def sized(how: str) -> Iterator[None]:
+    """Plan and commit "as few rows", in one part each; or "as millions"."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, limit in SMALL.items() if how == "as millions" else ():
+            patch.setattr(name, limit)
+        yield
 
 
 def plan_of(

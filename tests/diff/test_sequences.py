@@ -5,16 +5,18 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 import polars as pl
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cio_dagster import Collection, Event, Object
-from tests.plans import Planned, planned
+from tests.plans import Planned, planned, sized
 
-LAX = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.too_slow])
+LAX = settings(deadline=None, max_examples=30, suppress_health_check=[HealthCheck.too_slow])
 
 IDS = st.sampled_from(["a", "b", "c", "d", "e", 'q"', "é"]) | st.none()
 NAMES = ["x", "y", "Z z", "{}"]
@@ -55,6 +57,12 @@ def split(table: pl.DataFrame, key: str = "id") -> tuple[dict[str, dict[str, Any
         else:
             ready[name] = row
     return ready, rejected
+
+
+@pytest.fixture(params=["as few rows", "as millions"], autouse=True, scope="module")
+def size(request: pytest.FixtureRequest) -> Iterator[None]:
+    with sized(request.param):
+        yield
 
 
 class Model:

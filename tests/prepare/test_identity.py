@@ -16,7 +16,7 @@ from cio_dagster import Constant, ManualSegment, Object, Person
 from cio_dagster.plan import IDENTITY
 from cio_dagster.prepare.identity import PROBLEMS, consequence, in_words
 from cio_dagster.report import plan_report
-from tests.plans import Planned, plan_of, planned
+from tests.plans import Planned, plan_of, planned, sized
 
 REJECT = Person(identity_checks="reject")
 
@@ -310,9 +310,10 @@ def expected(rows: list[tuple[str, str | None]], known: dict[str, str | None]) -
     return problems
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@pytest.mark.parametrize("size", ["as few rows", "as millions"])
 @given(TABLES, TABLES, st.dictionaries(st.sampled_from(PROBLEMS), RULES))
-def test_any_two_tables(before: list[Any], now: list[Any], rules: dict[Any, Any]) -> None:
+def test_any_two_tables(size: str, before: list[Any], now: list[Any], rules: dict[Any, Any]) -> None:
     """The counts add up, and each row is rejected or warned about as a plain reading of the rules has it."""
 
     def table(rows: list[Any]) -> pl.DataFrame:
@@ -320,8 +321,9 @@ def test_any_two_tables(before: list[Any], now: list[Any], rules: dict[Any, Any]
         return pl.DataFrame(rows, schema=schema, orient="row")
 
     loose, spec = Person(identity_checks="send"), Person(identity_checks=rules)
-    snapshot = planned(table(before), loose).snapshot(None, loose)
-    plain, plan = planned(table(now), loose, snapshot=snapshot), planned(table(now), spec, snapshot=snapshot)
+    with sized(size):
+        snapshot = planned(table(before), loose).snapshot(None, loose)
+        plain, plan = planned(table(now), loose, snapshot=snapshot), planned(table(now), spec, snapshot=snapshot)
     at_fault = {place: reason for place, reason in plan.reasons().items() if reason in PROBLEMS}
     assert {place: reason for place, reason in plan.reasons().items() if place not in at_fault} == plain.reasons()
 
