@@ -43,7 +43,7 @@ def message(plan: Planned, key: str) -> str:
 def found(frame: pl.DataFrame, spec: Person, folder: Path, snapshot: pl.DataFrame | None = None) -> dict[str, dict[str, Any]]:
     """What a report says, by problem."""
     plan = plan_of(frame, spec, folder, snapshot=snapshot)
-    return {each["problem"]: each for each in plan_report(plan, spec, "people", None).identity}
+    return {each["problem"]: each for each in plan_report(plan, spec, "people", None, None).identity}
 
 
 def test_one_email_under_several_ids() -> None:
@@ -235,7 +235,7 @@ def test_by_default_rows_are_sent_and_a_report_says_so(tmp_path: Path) -> None:
     )
     plan = plan_of(frame, Person(), tmp_path)
     assert (plan.counts.create, plan.counts.rejected) == (7, 0)
-    report = plan_report(plan, Person(), "people", None)
+    report = plan_report(plan, Person(), "people", None, None)
     assert {(each["problem"], each["field"], each["rows"], *each["examples"]) for each in report.identity} == {
         ("shared_email", "email", 2, "1", "2"),
         ("similar_ids", "id", 2, "a", "A"),
@@ -310,7 +310,7 @@ def expected(rows: list[tuple[str, str | None]], known: dict[str, str | None]) -
     return problems
 
 
-@settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+@settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 @pytest.mark.parametrize("size", ["as few rows", "as millions"])
 @given(TABLES, TABLES, st.dictionaries(st.sampled_from(PROBLEMS), RULES))
 def test_any_two_tables(size: str, before: list[Any], now: list[Any], rules: dict[Any, Any]) -> None:
