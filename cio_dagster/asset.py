@@ -16,6 +16,7 @@ from cio_dagster.io_manager import DEFERRED, PARTITION_EXPR, Computed, is_dry
 from cio_dagster.lineage import Query, noting
 from cio_dagster.specs import AnySpec, Collection
 from cio_dagster.translator import CustomerIOTranslator, CustomerIOTranslatorData, asset_arguments
+from cio_dagster.watching import interruptible
 
 IO_MANAGER_KEY = "customerio"
 POOL = "customerio"
@@ -174,7 +175,7 @@ def _compute(function: Callable[..., Any], asset_key: dg.AssetKey, io_manager_ke
     if inspect.iscoroutinefunction(function):
 
         async def compute_async(context: dg.AssetExecutionContext, **given: Any) -> AsyncIterator[Any]:
-            with noting() as queries:
+            with interruptible(), noting() as queries:
                 frame = await function(**arguments(context, given))
             for event in after(context, frame, queries):
                 yield event
@@ -183,7 +184,7 @@ def _compute(function: Callable[..., Any], asset_key: dg.AssetKey, io_manager_ke
     else:
 
         def compute_sync(context: dg.AssetExecutionContext, **given: Any) -> Iterator[Any]:
-            with noting() as queries:
+            with interruptible(), noting() as queries:
                 frame = function(**arguments(context, given))
             yield from after(context, frame, queries)
 

@@ -46,6 +46,7 @@ from cio_dagster.specs import METADATA_KEY, AnySpec, Event, find_spec
 from cio_dagster.state import AssetState, state_root
 from cio_dagster.stored import reads_all
 from cio_dagster.sync import RunOptions, sync
+from cio_dagster.watching import interruptible, said_progress, watcher
 
 Frame: TypeAlias = "pl.LazyFrame | pl.DataFrame | pa.Table | pa.RecordBatch | pa.RecordBatchReader"
 
@@ -165,16 +166,19 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
         found = [self._state(asset_key, partition).report() for partition in partitions]
         return [report for report in found if report is not None]
 
+    @interruptible()
     def _sync(self, asset: _Asset, obj: Frame | Mapping[str, Frame], log: Any) -> list[Report]:
         reports: list[Report] = []
         failure: SyncError | None = None
         partition: str | None = None
-        slots = self._slots(asset, log)
+        slots, watching = self._slots(asset, log), watcher.get()
         try:
             self._check_deployment(asset)
             reads = self._taken_reads(asset)
             environment_id = self.customerio.environment_id(asset.run_id)
             for partition, frame in _frames(asset, obj).items():
+                if watching:
+                    watching.begun(asset.key.to_user_string(), partition)
                 report = sync(
                     frame,
                     asset.spec,
@@ -189,6 +193,8 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
                 shown = report if self.show_values else report.without_values()
                 reports.append(shown)
                 _log(log, shown)
+                if watching:
+                    watching.reported(shown)
                 if report.error is not None:
                     raise report.error
                 if not report.dry_run and report.too_many_rejected(asset.spec.max_rejected):
@@ -370,14 +376,18 @@ def _lazy(obj: object, key: dg.AssetKey) -> pl.LazyFrame:
 
 def _progress(log: Any, asset: str, partition: str | None) -> Callable[[int, int], None]:
     begun = last = time.monotonic()
+    watching = watcher.get()
     name = asset if partition is None else f"{asset} {partition}"
 
     def tick(done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
+        said = said_progress(done, total, now - begun)
+        if watching:
+            watching.sending(asset, partition, done, total, said)
         if now - last >= PROGRESS_SECONDS and done:
-            last, rate = now, done / (now - begun)
-            log.info(f"{name}: {done:,} of {total:,} rows answered, {rate:,.0f} rows/s, {(total - done) / rate:,.0f} s to go")
+            last = now
+            log.info(f"{name}: {said}")
 
     return tick
 

@@ -25,7 +25,7 @@ def build_customerio_plan_jobs(assets: Iterable[Any]) -> list[Any]:
     """
     groups: dict[dg.PartitionsDefinition | None, list[dg.AssetsDefinition]] = {}
     for asset in assets:
-        if isinstance(asset, dg.AssetsDefinition) and _has_dry_runs(asset):
+        if isinstance(asset, dg.AssetsDefinition) and has_dry_runs(asset):
             groups.setdefault(asset.partitions_def, []).append(asset)
     return [_job(partitions, sorted(group, key=lambda asset: asset.op.name)) for partitions, group in groups.items()]
 
@@ -43,7 +43,9 @@ def _job(partitions: dg.PartitionsDefinition | None, assets: list[dg.AssetsDefin
     )
 
 
-def _has_dry_runs(asset: dg.AssetsDefinition) -> bool:
+def has_dry_runs(asset: dg.AssetsDefinition) -> bool:
+    """Whether an asset is synced to Customer.io and takes run options."""
+    if not (isinstance(asset.node_def, dg.OpDefinition) and any(map(find_spec, asset.metadata_by_key.values()))):
+        return False
     field = asset.op.config_schema.as_field()
-    is_sync = any(find_spec(metadata) for metadata in asset.metadata_by_key.values())
-    return is_sync and "dry_run" in getattr(field.config_type, "fields", {})
+    return "dry_run" in getattr(field.config_type, "fields", {})

@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 from click.testing import CliRunner, Result
 
+from cio_dagster.cli.state import main
 from cio_dagster.errors import StateError
 from cio_dagster.specs import Collection, Device, Event, ManualSegment, Object, Person, Relationship
 from cio_dagster.state import FORGOTTEN, all_states
-from cio_dagster.state_cli import main
 from tests.engine import APP_KEY, SITE, TRACK_KEY, Engine
 from tests.state.test_store import NAMES, holder
 

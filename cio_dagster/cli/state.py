@@ -1,60 +1,31 @@
 """`cio-state`: look at the state of syncs, and mend it.
 
-Exit status: 0 done; 1 an error that is said in words, or a question answered with no; 2 wrong usage.
+Exit status: 0 done; 1 an error that is look.said in words, or a question answered with no; 2 wrong usage.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import socket
-from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any, TypeVar
 
 import click
 import polars as pl
 from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError
 from pydantic import SecretStr
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
+from cio_dagster.cli import look, output
 from cio_dagster.deliver import Connection, check_connection, read_baseline
-from cio_dagster.errors import StateError, SyncError
 from cio_dagster.plan import Counts, Plan
 from cio_dagster.specs import AnySpec, Collection, Event, ManualSegment, Object
 from cio_dagster.state import FORGOTTEN, OUTCOMES_SCHEMA, AssetState, all_states, state_root
 
-WIDTH = 200
-"""Columns of the output where it goes to no terminal."""
-
-WRITERS: dict[str, Callable[[pl.DataFrame, Any], object]] = {
-    ".parquet": pl.DataFrame.write_parquet,
-    ".csv": pl.DataFrame.write_csv,
-    ".ndjson": pl.DataFrame.write_ndjson,
-}
-"""What `export` writes, by the file's ending."""
-
 CREDENTIALS = ("CIO_SITE_ID", "CIO_TRACK_API_KEY", "CIO_APP_API_KEY")
 
-T = TypeVar("T")
 
-
-class _Group(click.Group):
-    """Says expected errors in words."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (SyncError, DeltaError, OSError, pl.exceptions.PolarsError) as error:
-            raise click.ClickException(str(error)) from None
-
-
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=output.Group, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--state", envvar="CIO_STATE", required=True, metavar="FOLDER", help="The state's folder; by default CIO_STATE's."
 )
@@ -77,27 +48,24 @@ _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 @click.pass_obj
 def list_states(states: list[AssetState]) -> None:
     """All asset partitions: rows, the last run, size, a plan under way, and who holds the lock."""
-    table = Table("workspace", "asset", "partition", "object", "rows", "last run", "at", "size", "plan under way", "lock")
-    for state in states:
-        run = _last_run(state)
-        table.add_row(
-            *map(
-                _cell,
-                (
-                    state.workspace,
-                    state.asset,
-                    state.partition,
-                    _said(_object, state),
-                    _said(_count_text, state),
-                    run.get("run_id"),
-                    _moment(run.get("timestamp")),
-                    _size(state.folder),
-                    _said(_plan_text, state),
-                    _holder(state),
-                ),
-            )
-        )
-    _console().print(table)
+    columns = ("workspace", "asset", "partition", "object", "rows", "last run", "at", "size", "plan under way", "lock")
+    output.console().print(output.table(columns, map(_listed, states)))
+
+
+def _listed(state: AssetState) -> list[object]:
+    run = look.last_run(state)
+    return [
+        state.workspace,
+        state.asset,
+        state.partition,
+        look.said(look.object_of, state),
+        look.said(look.count_text, state),
+        run.get("run_id"),
+        output.moment(run.get("timestamp")),
+        output.size(state.folder),
+        look.said(look.plan_text, state),
+        look.holder(state),
+    ]
 
 
 @main.command()
@@ -115,15 +83,15 @@ def show(states: list[AssetState], asset: str, partition: str | None, key: str |
     found = _values(state, rows).head(limit).collect()
     if key is not None and found.is_empty():
         raise click.ClickException(f"the snapshot has no row with the key {key!r}")
-    console, report = _console(), state.report()
+    console, report = output.console(), state.report()
     if key is None and report is not None:
         numbers = {
             name: value for name, value in report.items() if isinstance(value, int) and not isinstance(value, bool) and value
         }
         console.print(f"Last report (run {report['run_id']}): {numbers}", markup=False, highlight=False)
-    console.print(_table(found))
+    console.print(output.frame_table(found))
     if key is None:
-        console.print(f"{len(found):,} of {_count(state):,} rows")
+        console.print(f"{len(found):,} of {look.count(state):,} rows")
 
 
 @main.command()
@@ -137,25 +105,22 @@ def history(states: list[AssetState], asset: str, partition: str | None, version
     state = _one(states, asset, partition)
     delta = DeltaTable(_snapshot_path(state))
     if version is not None:
-        _console().print(
-            _table(_values(state, pl.scan_delta(str(state.folder / "snapshot"), version=version)).head(limit).collect())
-        )
-        return
-    table = Table("version", "at", "run", "rows")
-    for entry in delta.history(limit):
-        number = entry["version"]
-        table.add_row(
-            *map(
-                _cell,
-                (
-                    number,
-                    _moment(entry["timestamp"]),
-                    entry.get("run_id"),
-                    _said(_rows_of, state, number),
-                ),
+        output.console().print(
+            output.frame_table(
+                _values(state, pl.scan_delta(str(state.folder / "snapshot"), version=version)).head(limit).collect()
             )
         )
-    _console().print(table)
+        return
+    lines = [
+        [
+            str(entry["version"]),
+            output.moment(entry["timestamp"]),
+            entry.get("run_id"),
+            look.said(_rows_of, state, entry["version"]),
+        ]
+        for entry in delta.history(limit)
+    ]
+    output.console().print(output.table(("version", "at", "run", "rows"), lines))
 
 
 @main.command()
@@ -166,17 +131,12 @@ def history(states: list[AssetState], asset: str, partition: str | None, version
 @click.pass_obj
 def export(states: list[AssetState], asset: str, file: Path, partition: str | None, yes: bool) -> None:
     """Write the snapshot's rows, as values, to FILE: .parquet, .csv or .ndjson."""
-    if file.suffix not in WRITERS:
-        raise click.UsageError(f"FILE ends in one of {', '.join(WRITERS)}")
+    output.check_file(file)
     state = _one(states, asset, partition)
     frame = _values(state, _snapshot(state)).collect()
     if file.suffix == ".csv":
         frame = frame.with_columns(_json_column(series) for series in frame if series.dtype.is_nested())
-    if file.exists():
-        _ask(f"{file} exists. Write over it?", yes)
-    # Not readable by others for a moment either.
-    with os.fdopen(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as target:
-        WRITERS[file.suffix](frame, target)
+    output.write(frame.lazy(), file, yes=yes)
     click.echo(f"Wrote {len(frame):,} rows to {file}.")
 
 
@@ -199,8 +159,8 @@ def outcomes(
         if value is not None:
             lines = lines.filter(pl.col(name) == value)
     found = lines.drop("asset").collect()
-    console = _console()
-    console.print(_table(found.head(limit)))
+    console = output.console()
+    console.print(output.frame_table(found.head(limit)))
     console.print(f"{min(limit, len(found)):,} of {len(found):,} lines")
 
 
@@ -221,7 +181,7 @@ def rebuild(states: list[AssetState], asset: str, partition: str | None, yes: bo
         _no_plan(state)
         state.open(spec, check_connection(connection))
         held = read_baseline(connection, spec)
-        known = _said_or(lambda: _snapshot(state).select("_key").collect())
+        known = look.said_or(lambda: _snapshot(state).select("_key").collect())
         keys = pl.Series("_key", dtype=pl.String) if known is None else known["_key"]
         missing, foreign = (~keys.is_in(held["_key"].implode())).sum(), (~held["_key"].is_in(keys.implode())).sum()
         there = f"{len(keys):,} rows" if known is not None else "no rows that can be read"
@@ -231,7 +191,7 @@ def rebuild(states: list[AssetState], asset: str, partition: str | None, yes: bo
         click.echo(f"{foreign:,} rows enter it, whoever put them there{mirror}.")
         if isinstance(spec, Object):
             click.echo("Attributes are not read: the next run sends every object of the source whole.")
-        _ask("Rebuild the snapshot?", yes)
+        output.ask("Rebuild the snapshot?", yes)
         if known is None and (damaged := state.folder / "snapshot").exists():
             damaged.rename(_aside(state, "snapshot"))
         now = datetime.now(timezone.utc)
@@ -269,11 +229,11 @@ def forget(states: list[AssetState], asset: str, partition: str | None, keys: tu
         for state in chosen:
             locks.enter_context(state.lock("cio-state forget"))
         for state in chosen:
-            rows = _said(_count_text, state)
-            plan = _said(_plan_text, state)
+            rows = look.said(look.count_text, state)
+            plan = look.said(look.plan_text, state)
             click.echo(f"{_name(state)}: {rows} rows" + (f"; and the plan of {plan}" if plan else ""))
-        click.echo(_after_forgetting(_said_or(chosen[0].spec)))
-        _ask(f"Move the state of {len(chosen):,} asset partition{'s' * (len(chosen) > 1)} aside?", yes)
+        click.echo(_after_forgetting(look.said_or(chosen[0].spec)))
+        output.ask(f"Move the state of {len(chosen):,} asset partition{'s' * (len(chosen) > 1)} aside?", yes)
         for state in chosen:
             target = _aside(state, "whole" if state.partition is None else state.folder.name)
             state.folder.rename(target)
@@ -289,9 +249,9 @@ def _forget_rows(state: AssetState, keys: list[str], yes: bool) -> None:
             raise click.ClickException(
                 f"the snapshot has no row with the key {', '.join(map(repr, unknown))}; nothing was changed"
             )
-        click.echo(f"{_name(state)}: {len(found):,} of {_count(state):,} rows.")
-        click.echo(_after_forgetting(_said_or(state.spec)))
-        _ask("Forget them?", yes)
+        click.echo(f"{_name(state)}: {len(found):,} of {look.count(state):,} rows.")
+        click.echo(_after_forgetting(look.said_or(state.spec)))
+        output.ask("Forget them?", yes)
         lines = found.to_frame().select(
             run_id=pl.lit("cio-state forget"),
             asset=pl.lit(state.asset),
@@ -413,20 +373,6 @@ def _values(state: AssetState, rows: pl.LazyFrame) -> pl.LazyFrame:
     return values
 
 
-def _count(state: AssetState) -> int:
-    rows = state.snapshot()
-    return 0 if rows is None else int(rows.select(pl.len()).collect().item())
-
-
-def _count_text(state: AssetState) -> str:
-    return f"{_count(state):,}"
-
-
-def _object(state: AssetState) -> str:
-    info = state.info()
-    return info.identity["object"] if info else ""
-
-
 def _rows_of(state: AssetState, version: int) -> str:
     return f"{pl.scan_delta(str(state.folder / 'snapshot'), version=version).select(pl.len()).collect().item():,}"
 
@@ -436,37 +382,6 @@ def _no_plan(state: AssetState) -> None:
         raise click.ClickException(
             f"{_name(state)} has the plan of an interrupted run ({plan.run_id}): run the asset first, which commits what was accepted"
         )
-
-
-def _plan_text(state: AssetState) -> str:
-    plan = state.plan()
-    if plan is None:
-        return ""
-    counts = plan.counts
-    operations = counts.create + counts.update + counts.send + counts.keep + counts.delete
-    return f"{operations:,} operations of run {plan.run_id}, made at {plan.made_at[:19]}"
-
-
-def _last_run(state: AssetState) -> Mapping[str, Any]:
-    """The newest commit of the outcomes: `run_id`, `timestamp` (ms)."""
-    path = str(state.folder / "outcomes")
-    if not DeltaTable.is_deltatable(path):
-        return {}
-    found = _said_or(lambda: [entry for entry in DeltaTable(path).history(5) if "run_id" in entry])
-    return found[0] if found else {}
-
-
-def _holder(state: AssetState) -> str:
-    """Who holds the lock, by the note that the holder leaves beside it."""
-    note = state.folder / "lock.json"
-    if not note.exists():
-        return ""
-    held = json.loads(note.read_text())
-    here = held["host"] == socket.gethostname()
-    gone = here and not Path(f"/proc/{held['pid']}").exists() and Path("/proc/self").exists()
-    return f"run {held['run']} (pid {held['pid']} on {held['host']}) since {held['since']}" + (
-        ", which is gone" if gone else ""
-    )
 
 
 def _aside(state: AssetState, name: str) -> Path:
@@ -479,65 +394,9 @@ def _aside(state: AssetState, name: str) -> Path:
     return folder / name
 
 
-def _said(look: Callable[..., str], *of: object) -> str:
-    """What a look finds, or what is wrong with it."""
-    try:
-        return look(*of)
-    except (StateError, DeltaError, OSError, pl.exceptions.PolarsError) as error:
-        return f"damaged: {error}"
-
-
-def _said_or(look: Callable[[], T]) -> T | None:
-    """What a look finds; None where it is damaged."""
-    try:
-        return look()
-    except (StateError, DeltaError, OSError, pl.exceptions.PolarsError):
-        return None
-
-
-def _ask(question: str, yes: bool) -> None:
-    if not yes:
-        click.confirm(question, abort=True)
-
-
 def _json_column(series: pl.Series) -> pl.Series:
     texts = [None if value is None else json.dumps(value, default=str, ensure_ascii=False) for value in series.to_list()]
     return pl.Series(series.name, texts, dtype=pl.String)
-
-
-def _table(frame: pl.DataFrame) -> Table:
-    table = Table(*frame.columns)
-    for row in frame.iter_rows():
-        table.add_row(*map(_cell, row))
-    return table
-
-
-def _cell(value: object) -> Text:
-    """A value in a table: no markup, and no control characters for the terminal."""
-    text = "" if value is None else str(value)
-    return Text(text if text.isprintable() else json.dumps(text, ensure_ascii=False))
-
-
-def _moment(milliseconds: int | None) -> str | None:
-    if milliseconds is None:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc).isoformat(sep=" ", timespec="seconds")
-
-
-def _size(folder: Path) -> str:
-    size = float(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} GB"
-
-
-def _console() -> Console:
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDTH
-    return console
 
 
 if __name__ == "__main__":
