@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo dev test screenshots lint bench clean
+.PHONY: setup demo dev test screenshots lint docs bench clean
 .DEFAULT_GOAL := demo
 
 setup: .venv/ready
@@ -26,7 +26,7 @@ test: .venv/test
 
 # The tests' warehouses are large; nothing else needs them.
 .venv/test: .venv/ready
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,warehouses]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,warehouses,docs]'
 	@touch $@
 
 # The pictures of the documentation, taken anew by the browser tests.
@@ -38,6 +38,14 @@ lint: setup
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+# The documentation as a site, in site/. A warning (a lost link, a name that does not exist) is an error.
+docs: .venv/docs
+	$(BIN)/mkdocs build --strict --quiet
+
+.venv/docs: .venv/ready
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,docs]'
+	@touch $@
+
 # What syncs take, beside peers and limits in the same run; BENCH="--rows 100000 --runs 2 --only people" for less, "--help" for the rest.
 bench: .venv/bench
 	$(BIN)/python -m benchmarks $(BENCH)
@@ -47,4 +55,4 @@ bench: .venv/bench
 	@touch $@
 
 clean:
-	rm -rf .venv .demo .bench
+	rm -rf .venv .demo .bench site

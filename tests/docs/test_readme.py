@@ -11,6 +11,8 @@ import pytest
 from benchmarks.readme import HEADING, section
 from benchmarks.results import Results
 from cio_dagster.state import OUTCOMES_SCHEMA
+from tests.docs.pages import PAGES, lost_links
+from tests.docs.pages import name as name_of
 
 ROOT = Path(__file__).parent.parent.parent
 README = (ROOT / "README.md").read_text()
@@ -25,16 +27,19 @@ def test_its_python_runs(block: str, monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def test_its_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(((?!https?://)[^)]+)\)", README)
-    assert len(links) > 10
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert lost_links(ROOT / "README.md") == []
+
+
+def test_it_leads_to_every_page() -> None:
+    assert [name_of(page) for page in PAGES if f"(docs/{name_of(page)}" not in README and page.name != "index.md"] == []
 
 
 def test_its_options_and_variables_are_those_of_the_code() -> None:
     from cio_dagster import SyncConfig
 
-    options = re.findall(r"^\| `(\w+)` \| (?:plan|send|lift)", README, re.MULTILINE)
-    assert options == list(SyncConfig.model_fields)
+    for text in (README, (ROOT / "docs" / "running.md").read_text()):
+        options = re.findall(r"^\| `(\w+)` \| (?:plan|send|lift)", text, re.MULTILINE)
+        assert options == list(SyncConfig.model_fields)
     definitions = (ROOT / "definitions.py").read_text()
     variables = set(re.findall(r"`(CIO_\w+)`", README))
     assert variables == set(re.findall(r'"(CIO_\w+)"', definitions))
