@@ -7,11 +7,10 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import dagster as dg
 import polars as pl
-import pyarrow as pa
 from pydantic import PrivateAttr
 
 from cio_dagster.errors import (
@@ -47,6 +46,9 @@ from cio_dagster.state import AssetState, state_root
 from cio_dagster.stored import reads_all
 from cio_dagster.sync import RunOptions, sync
 from cio_dagster.watching import interruptible, said_progress, watcher
+
+if TYPE_CHECKING:
+    import pyarrow as pa  # Slow to import, and here only a name.
 
 Frame: TypeAlias = "pl.LazyFrame | pl.DataFrame | pa.Table | pa.RecordBatch | pa.RecordBatchReader"
 
@@ -338,7 +340,7 @@ def _columns(context: dg.OutputContext, spec: AnySpec, computed: Computed) -> di
     if frame is None:
         return {}
     schema = frame.collect_schema() if isinstance(frame, pl.LazyFrame) else frame.schema
-    if isinstance(schema, pa.Schema):
+    if not isinstance(schema, pl.Schema):
         schema = pl.Schema(schema)
     columns = landed(spec, schema)
     layer = context.step_context.job_def.asset_layer
@@ -365,10 +367,8 @@ def _lazy(obj: object, key: dg.AssetKey) -> pl.LazyFrame:
         return obj
     if isinstance(obj, pl.DataFrame):
         return obj.lazy()
-    if isinstance(obj, (pa.Table, pa.RecordBatch, pa.RecordBatchReader)):
-        frame = pl.from_arrow(obj.read_all() if isinstance(obj, pa.RecordBatchReader) else obj)
-        assert isinstance(frame, pl.DataFrame)
-        return frame.lazy()
+    if hasattr(obj, "__arrow_c_stream__") or hasattr(obj, "__arrow_c_array__"):
+        return pl.DataFrame(cast("pa.Table", obj)).lazy()
     raise SpecError(
         f"{key.to_user_string()} returned {type(obj).__name__}; return a Polars LazyFrame or DataFrame, or an Arrow table or reader"
     )

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from cio_dagster.hashes import KEY_HASH
 
@@ -87,6 +86,8 @@ def _bucket(rows: pl.LazyFrame | None, folder: Path, bucket: int) -> pl.LazyFram
 
 def _size(staged: Path) -> tuple[int, int]:
     """The rows of a file, and the bytes of one of them, as Parquet writes its columns before it compresses them."""
+    import pyarrow.parquet as pq  # Slow to import, so where it is used.
+
     with pq.ParquetFile(staged) as file:
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         rows = file.metadata.num_rows

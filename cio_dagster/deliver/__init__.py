@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import polars as pl
-import pyarrow.parquet as pq
 
 from cio_dagster.answers import AnswerLog, Refusal
 from cio_dagster.deliver.client import Answer, Client, Connection, Traffic, raise_for
@@ -173,6 +172,8 @@ class _Delivery:
 
 def _bodies(plan: Plan) -> Iterator[pl.DataFrame]:
     """What is to be sent, in order: all but the first operations, which need no request, and the last, which a limit leaves out."""
+    import pyarrow.parquet as pq  # Slow to import, so where it is used.
+
     skipped, left = plan.counts.left_out, plan.stop - plan.counts.left_out
     for path in plan.operations_paths:
         with pq.ParquetFile(path) as file:

@@ -9,53 +9,51 @@ import uuid
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import dagster as dg
 import polars as pl
 from pydantic import Field, PrivateAttr
 
 from cio_dagster.lineage import Query, note
-from cio_dagster.warehouse.bigquery import run_bigquery
 from cio_dagster.warehouse.errors import EngineError, WarehouseError
-from cio_dagster.warehouse.flightsql import run_flightsql
 from cio_dagster.warehouse.lake import LAKES, scan_table
-from cio_dagster.warehouse.postgres import run_postgres, run_redshift
 from cio_dagster.warehouse.running import Running, run
 from cio_dagster.warehouse.session import Runner, Session, redacted
-from cio_dagster.warehouse.snowflake import run_snowflake
-from cio_dagster.warehouse.spark import run_databricks, run_spark
 from cio_dagster.warehouse.sql import Statement, check_parameters
-from cio_dagster.warehouse.sqlite import run_sqlite
-from cio_dagster.warehouse.staging import Result, stage
 
-
-def _run_duckdb(session: Session, statement: Statement, parameters: Mapping[str, object]) -> AbstractContextManager[Result]:
-    from cio_dagster.warehouse.duckdb import run_duckdb  # Here, as DuckDB is slow to import and other warehouses do without it.
-
-    return run_duckdb(session, statement, parameters)
+if TYPE_CHECKING:
+    from cio_dagster.warehouse.staging import Result
 
 
 @dataclass(frozen=True)
 class _Engine:
     dialect: str
-    run: Runner
+    module: str
+    function: str
     is_file: bool = False
     """Whether its URL is a path, in which an @ means nothing."""
 
+    def run(self, session: Session, statement: Statement, parameters: Mapping[str, object]) -> AbstractContextManager[Result]:
+        # Imported when it is used: drivers are slow to import, and others' may be missing.
+        runner: Runner = getattr(import_module(f"cio_dagster.warehouse.{self.module}"), self.function)
+        return runner(session, statement, parameters)
+
 
 _ENGINES = {
-    "duckdb": _Engine("standard", _run_duckdb, is_file=True),
-    "md": _Engine("standard", _run_duckdb, is_file=True),
-    "sqlite": _Engine("sqlite", run_sqlite, is_file=True),
-    "postgresql": _Engine("standard", run_postgres),
-    "postgres": _Engine("standard", run_postgres),
-    "redshift": _Engine("standard", run_redshift),
-    "snowflake": _Engine("snowflake", run_snowflake),
-    "bigquery": _Engine("bigquery", run_bigquery),
-    "databricks": _Engine("spark", run_databricks),
-    "sc": _Engine("spark", run_spark),
-    "flightsql": _Engine("standard", run_flightsql),
+    "duckdb": _Engine("standard", "duckdb", "run_duckdb", is_file=True),
+    "md": _Engine("standard", "duckdb", "run_duckdb", is_file=True),
+    "sqlite": _Engine("sqlite", "sqlite", "run_sqlite", is_file=True),
+    "postgresql": _Engine("standard", "postgres", "run_postgres"),
+    "postgres": _Engine("standard", "postgres", "run_postgres"),
+    "redshift": _Engine("standard", "postgres", "run_redshift"),
+    "snowflake": _Engine("snowflake", "snowflake", "run_snowflake"),
+    "bigquery": _Engine("bigquery", "bigquery", "run_bigquery"),
+    "databricks": _Engine("spark", "spark", "run_databricks"),
+    "sc": _Engine("spark", "spark", "run_spark"),
+    "flightsql": _Engine("standard", "flightsql", "run_flightsql"),
 }
 """By the scheme of the URL."""
 
@@ -106,6 +104,8 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         path = self._staging_folder() / f"{uuid.uuid4().hex}.parquet"
 
         def staged(running: Running) -> pl.LazyFrame:
+            from cio_dagster.warehouse.staging import stage
+
             with engine.run(replace(self._session(), running=running), statement, used) as result:
                 return stage(result, path, running)
 

@@ -6,12 +6,14 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import parse_qsl, unquote
 
 from cio_dagster.warehouse.running import Running
 from cio_dagster.warehouse.sql import Statement
-from cio_dagster.warehouse.staging import Result
+
+if TYPE_CHECKING:
+    from cio_dagster.warehouse.staging import Result
 
 _SECRET = re.compile(r"pass|secret|token|key|credential|authorization|header", re.IGNORECASE)
 
@@ -42,7 +44,7 @@ class Session:
         return dict(parse_qsl(self.rest.partition("?")[2]))
 
 
-Runner: TypeAlias = Callable[[Session, Statement, Mapping[str, object]], AbstractContextManager[Result]]
+Runner: TypeAlias = "Callable[[Session, Statement, Mapping[str, object]], AbstractContextManager[Result]]"
 """Runs a statement with its parameters, for as long as the context is open. Raises EngineError."""
 
 
