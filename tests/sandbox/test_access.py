@@ -107,7 +107,7 @@ def test_it_listens_on_loopback_and_stops_when_told() -> None:
         with run_sandbox() as sandbox:
             assert sandbox.url.startswith("http://127.0.0.1:")
             sandbox.process.send_signal(number)
-            assert sandbox.process.wait(5) == 0
+            assert sandbox.process.wait(60) == 0
 
 
 @pytest.mark.parametrize(
