@@ -85,10 +85,10 @@ def _bucket(rows: pl.LazyFrame | None, folder: Path, bucket: int) -> pl.LazyFram
 
 
 def _size(staged: Path) -> tuple[int, int]:
-    """The rows of a file, and the bytes of one of them, as Parquet writes its columns before it compresses them."""
+    """The rows of a file, and the bytes of one of them, as Parquet writes its columns before it compresses them; a guess where it has none."""
     import pyarrow.parquet as pq  # Slow to import, so where it is used.
 
     with pq.ParquetFile(staged) as file:
         groups = [file.metadata.row_group(number) for number in range(file.metadata.num_row_groups)]
         rows = file.metadata.num_rows
-    return rows, -(-sum(group.total_byte_size for group in groups) // max(rows, 1))
+    return rows, -(-sum(group.total_byte_size for group in groups) // rows) if rows else 100
