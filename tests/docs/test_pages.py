@@ -17,7 +17,7 @@ from cio_dagster import CustomerIO, CustomerIOIOManager
 from cio_dagster.prepare import json_text
 from cio_dagster.state import OUTCOMES_SCHEMA
 from tests.docs.commands import check
-from tests.docs.pages import DOCS, PAGES, ROOT, blocks, fields, lost_links, name, section, settings
+from tests.docs.pages import DOCS, PAGES, ROOT, blocks, fields, lost_links, name, prose, section, settings
 
 BY_PAGE = {name(page): blocks(page) for page in PAGES}
 LANGUAGES = {"python", "yaml", "json", "bash", "console", "sql", "toml", "mermaid", "text", ""}
@@ -78,6 +78,12 @@ def test_the_rest_of_the_code_is_what_it_says(page: str) -> None:
                 for command in re.split(r" && | \| ", line):
                     if command.strip():
                         check(command)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "README.md"], ids=lambda page: page.name)
+def test_the_commands_in_the_text_exist(page: Path) -> None:
+    for command in re.findall(r"`((?:cio|cio-state|dagster|dg|make) [^`]+)`", prose(page)):
+        check(re.sub(r"[\[\]]|\.\.\.$", "", command))
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name)
