@@ -60,6 +60,8 @@ class Reader:
                     self._patch.delenv(name)
                 else:
                     self._patch.setenv(name, value.replace("$PWD", str(self._folder)))
+        if file == "workspace.env":
+            self._patch.delenv("DAGSTER_HOME")  # To record runs takes longer than they do, and was done above.
         self._patch.setenv("CIO_TRACK_URL", self._sandbox.url)
         self._patch.setenv("CIO_APP_URL", self._sandbox.url)
 
