@@ -161,7 +161,7 @@ def _compute(function: Callable[..., Any], asset_key: dg.AssetKey, io_manager_ke
 
     def after(context: dg.AssetExecutionContext, frame: Any, queries: Sequence[Query]) -> Iterator[Any]:
         manager = getattr(context.resources, io_manager_key)
-        if is_dry(context.op_execution_context.op_config, context.run.tags):
+        if is_dry(context.op_execution_context.op_config, context.run):
             # The check is of what the run would do: the last run's verdict would pass for this source's.
             yield _check([report.to_json() for report in manager.preview(context, frame)])
             if context.run.tags.get(DEFERRED) == "true":

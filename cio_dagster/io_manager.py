@@ -67,6 +67,9 @@ PARTITION_EXPR = "partition_expr"
 BRANCH = "DAGSTER_CLOUD_IS_BRANCH_DEPLOYMENT"
 """The variable of the environment that Dagster+ sets to 1 in branch deployments."""
 
+PLAN_JOB = "customerio_plan"
+"""The job whose runs, and those of the jobs named after it, are dry (see `cio_dagster.jobs`)."""
+
 DRY_RUN = "customerio/dry_run"
 """The tag of runs that are dry, whatever their config says: `true`."""
 
@@ -273,20 +276,20 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
 class _Asset:
     """What a run of an asset is about: key, spec, partitions and options; and the pool of its step."""
 
-    def __init__(self, key: dg.AssetKey, metadata: Mapping[str, Any], step: Any, tags: Mapping[str, str]) -> None:
+    def __init__(self, key: dg.AssetKey, metadata: Mapping[str, Any], step: Any, run: dg.DagsterRun) -> None:
         self.key, self.run_id, self.metadata = key, step.run_id, metadata
         self.instance, self.pool, self.op = step.instance, step.op_def.pool, step.op_def.name
         self.spec = _spec(metadata, key)
         config = step.op_config if isinstance(step.op_config, Mapping) else {}
         options = {name: config[name] for name in RunOptions.__dataclass_fields__ if name in config}
-        self.options = RunOptions(**options | {"dry_run": is_dry(config, tags)})
+        self.options = RunOptions(**options | {"dry_run": is_dry(config, run)})
         self.partitions: Any = None
         self.partition_keys: list[str] = []
 
     @classmethod
     def of_output(cls, context: dg.OutputContext) -> _Asset:
         step = context.step_context
-        asset = cls(context.asset_key, context.definition_metadata or {}, step, step.dagster_run.tags)
+        asset = cls(context.asset_key, context.definition_metadata or {}, step, step.dagster_run)
         if context.has_asset_partitions:
             asset.partitions, asset.partition_keys = context.asset_partitions_def, list(context.asset_partition_keys)
         return asset
@@ -295,15 +298,16 @@ class _Asset:
     def of_execution(cls, context: dg.AssetExecutionContext) -> _Asset:
         definition = context.assets_def
         metadata = definition.metadata_by_key[definition.key]
-        asset = cls(definition.key, metadata, context.op_execution_context, context.run.tags)
+        asset = cls(definition.key, metadata, context.op_execution_context, context.run)
         if definition.partitions_def is not None:
             asset.partitions, asset.partition_keys = definition.partitions_def, list(context.partition_keys)
         return asset
 
 
-def is_dry(config: Any, tags: Mapping[str, str]) -> bool:
-    """Whether a run is dry, by an asset's op config or by its tags."""
-    return (isinstance(config, Mapping) and bool(config.get("dry_run"))) or tags.get(DRY_RUN) == "true"
+def is_dry(config: Any, run: dg.DagsterRun) -> bool:
+    """Whether a run is dry: by an asset's op config, by its tags, or by its job, as Dagster's UI launches jobs without their run tags."""
+    planning = run.job_name == PLAN_JOB or run.job_name.startswith(f"{PLAN_JOB}_")
+    return planning or run.tags.get(DRY_RUN) == "true" or (isinstance(config, Mapping) and bool(config.get("dry_run")))
 
 
 def _spec(metadata: Mapping[str, Any] | None, key: dg.AssetKey) -> AnySpec:

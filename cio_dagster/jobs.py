@@ -7,17 +7,15 @@ from typing import Any
 
 import dagster as dg
 
-from cio_dagster.io_manager import DEFERRED, DRY_RUN
+from cio_dagster.io_manager import DEFERRED, DRY_RUN, PLAN_JOB
 from cio_dagster.specs import find_spec
-
-PLAN_JOB = "customerio_plan"
 
 
 def build_customerio_plan_jobs(assets: Iterable[Any]) -> list[Any]:
     """Jobs that show what the Customer.io assets among these would do, and cannot send anything: for `dg.Definitions(jobs=...)`.
 
     Each leaves an observation on every asset, as a dry run does, whether or not it depends on others of the job; and no materialisation.
-    That it is dry is in the tags of its runs; the other run options are given as in any run of the assets.
+    That it is dry is in the tags of its runs, and in the jobs' names; the other run options are given as in any run of the assets.
 
     A Dagster job has one partitions definition at most, so there is `customerio_plan`, of the assets without partitions, and for each
     partitions definition `customerio_plan_<asset>`, named after the first of its assets by name. An asset that was not made by

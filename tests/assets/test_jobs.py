@@ -73,3 +73,15 @@ def test_they_plan_everything_and_send_nothing(dagster: Callable[..., Dagster], 
     assert run("customerio_plan_seen", partition_key="tue")["seen"]["would_send"] == 1
     assert here.instance.fetch_materializations(people.key, 1).records == []
     assert {request["method"] for request in sandbox.get("requests")} == {"GET"}
+
+
+def test_they_send_nothing_without_their_tags_either(dagster: Callable[..., Dagster], sandbox: RunningSandbox) -> None:
+    # As from the UI, which launches a job without its run tags.
+    here = dagster()
+    jobs = build_customerio_plan_jobs([people])
+    definitions = dg.Definitions(assets=[people], jobs=jobs, resources=here.resources)
+    tags = {"customerio/dry_run": "false", "dagster/defer_asset_events": "false"}
+    result = definitions.resolve_job_def("customerio_plan").execute_in_process(instance=here.instance, tags=tags)
+    assert result.success
+    assert not result.asset_materializations_for_node("people")
+    assert sandbox.get("people") == []
