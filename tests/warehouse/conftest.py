@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -81,7 +82,8 @@ def sail(kind: str) -> Iterator[int]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
-    with subprocess.Popen(["sail", kind, "server", "--port", str(port)], stderr=subprocess.DEVNULL) as server:
+    command = [str(Path(sys.executable).with_name("sail")), kind, "server", "--port", str(port)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
         while True:
             try:
                 socket.create_connection(("127.0.0.1", port)).close()
@@ -93,13 +95,14 @@ def sail(kind: str) -> Iterator[int]:
         server.kill()
 
 
-@pytest.fixture(scope="session")
+# Not for the session: it goes on with a query that nobody waits for any more.
+@pytest.fixture(scope="module")
 def spark_url() -> Iterator[str]:
     for port in sail("spark"):
         yield f"sc://127.0.0.1:{port}"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def flightsql_url() -> Iterator[str]:
     for port in sail("flight"):
         yield f"flightsql://127.0.0.1:{port}?transport=tcp"
