@@ -95,10 +95,12 @@ def with_outcomes(operations: pl.LazyFrame, path: Path) -> pl.LazyFrame:
     )
     reached = (pl.col("_position") < pl.col("_to")).fill_null(False)
     said = pl.when(~reached).then(pl.lit("pending")).when(pl.col("_reason").is_not_null()).then(pl.lit("refused"))
-    return (
-        found.join(refusals, on="_position", how="left", maintain_order="left")
-        .with_columns(_outcome=said.otherwise(pl.lit("accepted")), _at=pl.when(reached).then(pl.col("_at")))
-        .drop("_from", "_to")
+    if refused:
+        found = found.join(refusals, on="_position", how="left", maintain_order="left")
+    else:
+        found = found.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in ("_reason", "_field", "_message"))
+    return found.with_columns(_outcome=said.otherwise(pl.lit("accepted")), _at=pl.when(reached).then(pl.col("_at"))).drop(
+        "_from", "_to"
     )
 
 
