@@ -20,7 +20,8 @@ from .errors import (
 from .incremental import Incremental, incremental_parameters
 from .io_manager import CustomerIOIOManager
 from .jobs import build_customerio_plan_jobs
-from .partitions import partition_parameters
+from .key_partitions import hash_partitions, range_partitions
+from .partitions import partition_parameters, partition_predicate
 from .resource import CustomerIO
 from .sensor import build_warehouse_sensor
 from .specs import Collection, Constant, Device, Event, ManualSegment, Object, Person, Relationship
@@ -71,7 +72,10 @@ __all__ = [
     "build_customerio_plan_jobs",
     "build_warehouse_sensor",
     "customerio_asset",
+    "hash_partitions",
     "incremental_parameters",
     "outcomes",
     "partition_parameters",
+    "partition_predicate",
+    "range_partitions",
 ]

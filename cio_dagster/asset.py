@@ -12,8 +12,9 @@ from pydantic import Field
 
 from cio_dagster.errors import SpecError
 from cio_dagster.incremental import Incremental
-from cio_dagster.io_manager import DEFERRED, PARTITION_EXPR, Computed, is_dry
+from cio_dagster.io_manager import DEFERRED, Computed, is_dry
 from cio_dagster.lineage import Query, noting
+from cio_dagster.partitions import PARTITION_EXPR, check_partitions, partition_column
 from cio_dagster.specs import AnySpec, Collection
 from cio_dagster.translator import CustomerIOTranslator, CustomerIOTranslatorData, asset_arguments
 from cio_dagster.watching import interruptible
@@ -88,7 +89,8 @@ def customerio_asset(
         What the rows become: Person, Device, Event, Collection, ManualSegment, Object or Relationship.
     partition_expr
         The column that says which partition a row belongs to (for multi-partitions a mapping from dimension to column); needed where one run
-        covers several partitions.
+        covers several partitions. By `hash_partitions` and `range_partitions` it is a column of the sync key, and need not be said where
+        there is one alone.
     incremental
         Read only what has changed, as the function asks for with `incremental_parameters(context)`, and now and then all.
     translator
@@ -112,8 +114,10 @@ def customerio_asset(
         )
         asset_spec = (translator or CustomerIOTranslator()).get_asset_spec(CustomerIOTranslatorData(spec, asset_spec))
         asset_key = asset_spec.key
-        if asset_spec.partitions_def is not None and spec.unpartitionable:
-            raise SpecError(f"{asset_key.to_user_string()} cannot be partitioned: {spec.unpartitionable}")
+        try:
+            check_partitions(spec, asset_spec.partitions_def, partition_column(asset_spec.metadata))
+        except SpecError as error:
+            raise SpecError(f"{asset_key.to_user_string()}: {error}") from None
         if incremental is not None and isinstance(spec, Collection):
             raise SpecError(f"{asset_key.to_user_string()} cannot be incremental: a collection is replaced as a whole")
         compute, has_config = _compute(function, asset_key, io_manager_key)

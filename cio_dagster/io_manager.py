@@ -26,6 +26,7 @@ from cio_dagster.errors import (
     TooManyRejected,
 )
 from cio_dagster.incremental import Read, find_incremental, next_read
+from cio_dagster.key_partitions import slices
 from cio_dagster.lineage import Query, column_lineage
 from cio_dagster.metadata import (
     add_up,
@@ -36,12 +37,12 @@ from cio_dagster.metadata import (
     report_metadata,
     workspace_link,
 )
-from cio_dagster.partitions import split
+from cio_dagster.partitions import check_partitions, partition_column, split
 from cio_dagster.pool import no_slots_warning, pool_slots
 from cio_dagster.prepare.landed import landed
 from cio_dagster.report import Report, hashed
 from cio_dagster.resource import CustomerIO
-from cio_dagster.specs import METADATA_KEY, AnySpec, Event, find_spec
+from cio_dagster.specs import METADATA_KEY, AnySpec, find_spec
 from cio_dagster.state import AssetState, state_root
 from cio_dagster.stored import reads_all
 from cio_dagster.sync import RunOptions, sync
@@ -60,9 +61,6 @@ class Computed:
     frame: Frame | Mapping[str, Frame]
     queries: Sequence[Query] = ()
 
-
-PARTITION_EXPR = "partition_expr"
-"""The definition metadata that names the column of a row's partition, as Dagster's own database IO managers have it."""
 
 BRANCH = "DAGSTER_CLOUD_IS_BRANCH_DEPLOYMENT"
 """The variable of the environment that Dagster+ sets to 1 in branch deployments."""
@@ -324,17 +322,16 @@ def _frames(asset: _Asset, obj: Frame | Mapping[str, Frame]) -> dict[str | None,
     """The frame of each partition of the run; the whole frame under None where the asset has no partitions."""
     if not asset.partition_keys:
         return {None: _lazy(obj, asset.key)}
-    if isinstance(obj, Mapping):
-        if set(obj) != set(asset.partition_keys):
-            raise SpecError(
-                f"The run covers partitions {asset.partition_keys}, but the asset returned frames for {sorted(obj)}."
-            )
-        return {key: _lazy(frame, asset.key) for key, frame in obj.items()}
-    expression = asset.metadata.get(PARTITION_EXPR)
-    expression = getattr(expression, "value", expression)
-    rejects_null = isinstance(asset.spec, Event) and asset.spec.timestamp == expression
-    frames = split(_lazy(obj, asset.key), asset.partitions, asset.partition_keys, expression, null_is_rejected=rejects_null)
-    return dict(frames.items())
+    column = partition_column(asset.metadata)
+    check_partitions(asset.spec, asset.partitions, column)
+    if not isinstance(obj, Mapping):
+        return dict(split(_lazy(obj, asset.key), asset.partitions, asset.partition_keys, column, asset.spec).items())
+    if set(obj) != set(asset.partition_keys):
+        raise SpecError(f"The run covers partitions {asset.partition_keys}, but the asset returned frames for {sorted(obj)}.")
+    frames = {key: _lazy(frame, asset.key) for key, frame in obj.items()}
+    if not slices(asset.partitions):
+        return dict(frames.items())
+    return {key: split(frame, asset.partitions, [key], column, asset.spec)[key] for key, frame in frames.items()}
 
 
 def _columns(context: dg.OutputContext, spec: AnySpec, computed: Computed) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from cio_dagster.commit import commit, record_stop
 from cio_dagster.deliver import Connection, Progress
 from cio_dagster.errors import DeliveryError, PlanChanged, SpecError, StateError, SyncError
 from cio_dagster.incremental import Read, check_still_good
+from cio_dagster.key_partitions import slice_of
 from cio_dagster.plan import Plan, make_plan
 from cio_dagster.report import Report, plan_report
 from cio_dagster.specs import AnySpec, Collection, Event, ManualSegment, Object, read_spec
@@ -247,10 +248,14 @@ def _check_options(options: RunOptions, spec: AnySpec) -> None:
 
 
 def event_start(spec: AnySpec, state: AssetState, info: StateInfo) -> datetime | None:
-    """The time from which events are sent; None for all of them. `"now"` is when the first run began, kept in the state."""
+    """The time from which events are sent; None for all of them. `"now"` is when the first run began, kept in the state.
+
+    By default a partition sends all it has, but for those by sync key, which are parts of a whole.
+    """
     if not isinstance(spec, Event):
         return None
-    start = spec.start or ("now" if state.partition is None else "all")
+    of_its_own = state.partition is not None and slice_of(state.partition) is None
+    start = spec.start or ("all" if of_its_own else "now")
     if start == "all":
         return None
     moment = datetime.fromisoformat(info.started_at) if start == "now" else start

@@ -1,6 +1,6 @@
 """The component of a sync: SQL and a spec in YAML become an asset, its checks and its schedule."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -27,7 +27,9 @@ from cio_dagster.components.connection import WAREHOUSE_KEY
 from cio_dagster.components.resolve import error_at, invalid_at, resolve_templates
 from cio_dagster.components.scaffold import SyncScaffolder
 from cio_dagster.components.schema import model_schema, spec_schema, with_schema
-from cio_dagster.partitions import partition_parameters
+from cio_dagster.errors import SpecError
+from cio_dagster.key_partitions import hash_partitions, range_partitions, slices
+from cio_dagster.partitions import partition_parameters, partition_predicate
 from cio_dagster.specs import AnySpec, read_spec
 from cio_dagster.translator import CustomerIOTranslator, CustomerIOTranslatorData
 from cio_dagster.warehouse import Warehouse
@@ -73,6 +75,20 @@ class MonthlyPartitionsDefinitionModel(dg.Resolvable, dg.Model):
     day_offset: int = 1
 
 
+class HashPartitionsDefinitionModel(dg.Resolvable, dg.Model):
+    """Partitions by the hash of the sync key, as `hash_partitions` makes them."""
+
+    type: Literal["hash"] = "hash"
+    count: int
+
+
+class RangePartitionsDefinitionModel(dg.Resolvable, dg.Model):
+    """Partitions by ranges of the sync key, as `range_partitions` makes them."""
+
+    type: Literal["range"] = "range"
+    bounds: Sequence[int] | Sequence[str]
+
+
 def _resolve_partitions(context: dg.ResolutionContext, model: Any) -> dg.PartitionsDefinition[Any] | None:
     if isinstance(model, str):
         raise error_at(
@@ -80,6 +96,13 @@ def _resolve_partitions(context: dg.ResolutionContext, model: Any) -> dg.Partiti
         )
     if isinstance(model, MonthlyPartitionsDefinitionModel):
         return dg.MonthlyPartitionsDefinition(**model.model_dump(exclude={"type"}))
+    try:
+        if isinstance(model, HashPartitionsDefinitionModel):
+            return hash_partitions(model.count)
+        if isinstance(model, RangePartitionsDefinitionModel):
+            return range_partitions(model.bounds)
+    except SpecError as error:
+        raise error_at(context, str(error)) from None
     return resolve_partitions_def(context, model)
 
 
@@ -127,14 +150,16 @@ class CustomerIOSync(dg.Component, dg.Resolvable):
             | WeeklyPartitionsDefinitionModel
             | MonthlyPartitionsDefinitionModel
             | TimeWindowPartitionsDefinitionModel
-            | StaticPartitionsDefinitionModel,
+            | StaticPartitionsDefinitionModel
+            | HashPartitionsDefinitionModel
+            | RangePartitionsDefinitionModel,
             description="How the sync is partitioned. Others by template: {{ dg.DailyPartitionsDefinition('2026-01-01', end_offset=1) }}.",
         ),
     ] = None
     partition_expr: Annotated[
         str | Mapping[str, str] | None,
         dg.Resolver.default(
-            description="The column that says which partition a row belongs to, for runs over several partitions."
+            description="The column that says which partition a row belongs to, for runs over several partitions, and by sync key."
         ),
     ] = None
     backfill_policy: Annotated[
@@ -200,8 +225,9 @@ class CustomerIOSync(dg.Component, dg.Resolvable):
         )
         def sync(context: dg.AssetExecutionContext) -> pl.LazyFrame:
             warehouse: Warehouse = getattr(context.resources, self.warehouse_key)
-            partitioned = context.assets_def.partitions_def is not None
-            return warehouse.query(self.sql, **(partition_parameters(context) if partitioned else {}))
+            partitions = context.assets_def.partitions_def
+            where = partition_predicate(context) if slices(partitions) else None
+            return warehouse.query(self.sql, where=where, **(partition_parameters(context) if partitions is not None else {}))
 
         return sync
 

@@ -24,12 +24,13 @@ LIMITED = ("id", "object_id", "anonymous_id", "cio_id")
 """Kinds held to IDENTIFIER_BYTES. The limits of emails, phones and device tokens are not documented."""
 
 
-def identifier_text(identifier: Identifier, dtype: pl.DataType) -> pl.Expr:
+def identifier_text(identifier: Identifier, dtype: pl.DataType, value: pl.Expr | None = None) -> pl.Expr:
     """The identifier as a String expression: integers as digits, emails and phones trimmed, `cio_` prefixes removed.
 
-    Values that are no identifier give null; `identifier_rejects` says which. Raises SpecError for a dtype that names nothing.
+    `value` is what it is made of; by default its source column. Values that are no identifier give null; `identifier_rejects` says which.
+    Raises SpecError for a dtype that names nothing.
     """
-    value = source(identifier.column)
+    value = source(identifier.column) if value is None else value
     if isinstance(dtype, (pl.String, pl.Categorical, pl.Enum, pl.Null)) or dtype.is_integer():
         text = value.cast(pl.String)
     elif dtype.is_float():
@@ -78,14 +79,16 @@ def malformed_rejects(text: pl.Expr, identifier: Identifier) -> Iterator[Reject]
 
 
 def sync_key(spec: AnySpec) -> pl.Expr:
-    """The sync key as one string: the identifier, or a JSON array of them. Emails in lower case, as Customer.io compares them."""
-    parts = [
-        pl.col(f"_{role}").str.to_lowercase() if spec.identifiers[role].kind == "email" else pl.col(f"_{role}")
-        for role in spec.sync_key
-    ]
+    """The sync key as one string: the identifier as it is compared, or a JSON array of them."""
+    parts = [compared_text(pl.col(f"_{role}"), spec.identifiers[role]) for role in spec.sync_key]
     if len(parts) == 1:
         return parts[0]
     return pl.lit("[") + pl.concat_str([quoted(part) for part in parts], separator=",") + pl.lit("]")
+
+
+def compared_text(text: pl.Expr, identifier: Identifier) -> pl.Expr:
+    """An identifier's text as it is compared: emails in lower case, as Customer.io compares them."""
+    return text.str.to_lowercase() if identifier.kind == "email" else text
 
 
 def sync_keys(spec: AnySpec, keys: Sequence[str]) -> list[str]:

@@ -25,6 +25,7 @@ from cio_dagster.warehouse.session import Runner, Session, redacted
 from cio_dagster.warehouse.sql import Statement, check_parameters
 
 if TYPE_CHECKING:
+    from cio_dagster.key_partitions import Predicate
     from cio_dagster.warehouse.staging import Result
 
 
@@ -84,8 +85,12 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     _staging: Path | None = PrivateAttr(default=None)
 
-    def query(self, sql: str | Path, /, **parameters: object) -> pl.LazyFrame:
+    def query(self, sql: str | Path, /, *, where: Predicate | None = None, **parameters: object) -> pl.LazyFrame:
         """Run one query now, and return a lazy frame over its staged result.
+
+        where
+            Which of its rows are wanted: `partition_predicate(context)`, of an asset that is partitioned by sync key. The database selects
+            them.
 
         `sql` is a file in `sql_folder` if its name ends in `.sql`, else SQL text. Each `$name` in it takes the parameter of that
         name (others are ignored), bound by the driver and never pasted: str, int, float, bool, Decimal, date, datetime, None, or
@@ -95,36 +100,39 @@ class Warehouse(dg.ConfigurableResource):  # type: ignore[type-arg]
         package's table says; an empty result has them too.
 
         Raises WarehouseError: missing file; missing parameters; no driver; a query that takes too long; whatever the database refuses.
+        SpecError where the database has no function for `where`.
         """
         source, text = self._read(sql)
         engine = self._engine()
         statement = Statement.parse(text, engine.dialect, source)
         check_parameters(statement, parameters)
+        selected = statement if where is None else statement.filtered(where.sql(self._scheme()))
         used = {name: parameters[name] for name in statement.names}
         path = self._staging_folder() / f"{uuid.uuid4().hex}.parquet"
 
         def staged(running: Running) -> pl.LazyFrame:
             from cio_dagster.warehouse.staging import stage
 
-            with engine.run(replace(self._session(), running=running), statement, used) as result:
+            with engine.run(replace(self._session(), running=running), selected, used) as result:
                 return stage(result, path, running)
 
         frame = self._run(staged, source)
         note(Query(statement.rewritten(lambda name: "null"), self._scheme(), frame.collect_schema().names()))
         return frame
 
-    def table(self, name: str) -> pl.LazyFrame:
+    def table(self, name: str, *, where: Predicate | None = None) -> pl.LazyFrame:
         """A lazy frame over a table of a lake: what it selects and filters is read from the files, and no more.
 
         `name` is the table's path under the URL's folder (of Parquet, a folder or a file), or its name in an Iceberg catalog. For SQL, give the
-        frame to Polars: `warehouse.table("orders").sql("select * from self where total > 0")`.
+        frame to Polars: `warehouse.table("orders").sql("select * from self where total > 0")`. `where` is as in `query`.
 
         Raises WarehouseError where the URL is not a lake's, there is no such table, or the store refuses.
         """
         source = f"table {name!r}"
         if self._scheme() not in LAKES:
             raise WarehouseError('tables by name are a lake\'s; of a database, warehouse.query("select ...")', source=source)
-        return self._run(lambda running: scan_table(self._session(), name), source)
+        frame = self._run(lambda running: scan_table(self._session(), name), source)
+        return frame if where is None else frame.filter(where.expr(frame.collect_schema()[where.identifier.column]))
 
     def _run(self, work: Callable[[Running], pl.LazyFrame], source: str) -> pl.LazyFrame:
         try:

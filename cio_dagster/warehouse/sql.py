@@ -84,6 +84,12 @@ class Statement:
             end = stop
         return "".join([*parts, self.text[end:]])
 
+    def filtered(self, condition: str) -> Statement:
+        """The statement's rows for which a condition on its columns is true."""
+        before, after = "SELECT * FROM (\n", f"\n) AS unfiltered WHERE {condition}"
+        places = [(start + len(before), stop + len(before), name) for start, stop, name in self.places]
+        return Statement(before + self.text + after, places)
+
 
 def _comment_end(text: str, start: int) -> int:
     """Where a comment ends whose comments count: those of DuckDB and Postgres do."""

@@ -10,7 +10,25 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from cio_dagster import Collection, Event, ManualSegment, Object, Person, SpecError, customerio_asset, partition_parameters
+from cio_dagster import (
+    Collection,
+    Device,
+    Event,
+    Incremental,
+    ManualSegment,
+    Object,
+    Person,
+    Relationship,
+    SpecError,
+    Warehouse,
+    customerio_asset,
+    hash_partitions,
+    incremental_parameters,
+    partition_parameters,
+    partition_predicate,
+    range_partitions,
+)
+from cio_dagster.key_partitions import slices
 from cio_dagster.sandbox.process import RunningSandbox
 from tests.assets.conftest import Dagster, events, numbers
 
@@ -189,9 +207,140 @@ def test_what_is_written_whole_cannot_be_partitioned(
     def rows() -> pl.DataFrame:
         return pl.DataFrame({"id": ["1"]})
 
-    with pytest.raises(SpecError, match=r"cannot be partitioned: .* the others"):
-        customerio_asset(spec, partitions_def=REGIONS)(rows)
+    for definition in (REGIONS, hash_partitions(2)):
+        with pytest.raises(SpecError, match=r"cannot be partitioned: .* the others"):
+            customerio_asset(spec, partitions_def=definition)(rows)
     plain = dg.asset(rows, metadata=spec.to_metadata(), io_manager_key="customerio", partitions_def=REGIONS)
     [failure] = events(dagster().run([plain], partition="eu"), dg.DagsterEventType.STEP_FAILURE)
     assert "cannot be partitioned" in str(failure.step_failure_data.error)
     assert {request["method"] for request in sandbox.get("requests")} <= {"GET"}
+
+
+@pytest.mark.parametrize(
+    ("spec", "column", "said"),
+    [
+        (Person(), "country", "partition_expr='country' is none: of this person it can be 'id'"),
+        (Event(row_id="order_id", name="order"), "id", "of this event it can be 'order_id'"),
+        (Device(), None, "say partition_expr: of this device it can be 'token' or 'id'"),
+        (Relationship(object_type_id=1), {"day": "id"}, "of this relationship it can be 'object_id' or 'id'"),
+    ],
+    ids=lambda each: getattr(each, "object", ""),
+)
+@pytest.mark.parametrize("definition", [hash_partitions(4), range_partitions([1, 2])], ids=["hash", "range"])
+def test_partitions_by_sync_key_are_by_a_column_of_it(spec: Any, column: Any, said: str, definition: Any) -> None:
+    def rows() -> pl.DataFrame:
+        return pl.DataFrame()
+
+    with pytest.raises(SpecError, match=f"^rows: Partitions by sync key are by a column of it.*{said}"):
+        customerio_asset(spec, partitions_def=definition, partition_expr=column)(rows)
+
+
+def test_partitions_by_sync_key_are_no_dimension() -> None:
+    both = dg.MultiPartitionsDefinition({"day": DAYS, "part": hash_partitions(2)})
+    with pytest.raises(SpecError, match="cannot have partitions by sync key as a dimension"):
+        customerio_asset(ORDER, partitions_def=both, partition_expr={"day": "ordered_at", "part": "order_id"})(lambda: ORDERS)
+
+
+@pytest.mark.parametrize("count", [0, 1, 4_097, True, 2.0, "2"])
+def test_counts_that_are_none(count: Any) -> None:
+    with pytest.raises(SpecError, match="takes a count from 2 to 4,096, not"):
+        hash_partitions(count)
+
+
+@pytest.mark.parametrize(
+    "bounds",
+    [[], "abc", [1, "b"], [2, 1], [1, 1], ["b", "B"], ["10", "9", "9"], [True], [1.5], [2**63], [None], [""], ["a...b"], ["a\n"]],
+)
+def test_bounds_that_are_none(bounds: Any) -> None:
+    with pytest.raises(SpecError, match=r"^range_partitions (takes|cannot)"):
+        range_partitions(bounds)
+
+
+def test_the_names_of_partitions_say_what_is_in_them() -> None:
+    assert hash_partitions(16).get_partition_keys()[::15] == ["00-of-16", "15-of-16"]
+    assert hash_partitions(4_096).get_partition_keys()[-1] == "4095-of-4096"
+    assert range_partitions([-5, 1000]).get_partition_keys() == ["..-5", "-5..1000", "1000.."]
+    assert range_partitions(["g", 'it"s', "é 1"]).get_partition_keys() == ["..g", 'g.."it\\"s"', '"it\\"s".."é 1"', '"é 1"..']
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["eu", "us"],
+        ["0-of-2"],
+        ["1-of-2", "0-of-2"],
+        ["0-of-2", "1-of-3"],
+        ["00-of-2", "01-of-2"],
+        ["..1", "2.."],
+        ["..01", "01.."],
+        [".."],
+    ],
+)
+def test_other_static_partitions_are_what_they_were(keys: list[str]) -> None:
+    assert slices(dg.StaticPartitionsDefinition(keys)) == {}
+
+
+def test_a_mirror_by_hash_partitions(dagster: Callable[..., Dagster], sandbox: RunningSandbox) -> None:
+    """Each row is in one partition, in runs of one and of several, and what leaves the source is removed by its own."""
+    ids, given = [f"c{number}" for number in range(40)], list[dict[str, Any]]()
+    warehouse = Warehouse(url="duckdb://")
+
+    @customerio_asset(
+        Person(column="customer", behavior="mirror", delete_people=True),
+        partitions_def=hash_partitions(4),
+        incremental=Incremental(column="at"),
+    )
+    def people(context: dg.AssetExecutionContext) -> pl.LazyFrame:
+        given.append(partition_parameters(context))
+        rows = ", ".join(f"('{each}', 'free')" for each in ids)
+        sql = f"select customer, plan, now() as at from (values {rows}) as t(customer, plan) where $full or now() >= $since"
+        return warehouse.query(sql, where=partition_predicate(context), **incremental_parameters(context))
+
+    assert dagster().run([people], partition="0-of-4").success
+    some = len(sandbox.get("people"))
+    assert dagster().run([people], partitions=("0-of-4", "2-of-4")).success
+    assert some < len(sandbox.get("people")) < len(ids)
+    assert dagster().run([people], partition="3-of-4").success
+    assert sorted(person["id"] for person in sandbox.get("people")) == sorted(ids)
+    assert [(each["partition_start"], each["partition_end"]) for each in given] == [("", "4000"), ("", "c000"), ("c000", "g")]
+
+    gone = ids.pop()
+    removed = {}
+    for partition in hash_partitions(4).get_partition_keys():
+        result = dagster().run([people], partition=partition, config={"people": {"full_resync": True}})
+        removed[partition] = numbers(result, "people", partition)["removed"]
+    assert sorted(removed.values()) == [0, 0, 0, 1]
+    assert gone not in {person["id"] for person in sandbox.get("people")}
+    warehouse.close()
+
+
+def test_rows_of_another_hash_partition_are_never_sent(dagster: Callable[..., Dagster], sandbox: RunningSandbox) -> None:
+    """Whether the function gives one frame or one for each partition."""
+    everybody = pl.DataFrame({"id": [str(number) for number in range(20)]})
+
+    @customerio_asset(Person(), partitions_def=hash_partitions(2))
+    def unfiltered() -> pl.DataFrame:
+        return everybody
+
+    @customerio_asset(Person(), partitions_def=range_partitions(["15", "2"]))
+    def mixed(context: dg.AssetExecutionContext) -> dict[str, pl.DataFrame]:
+        return dict.fromkeys(context.partition_keys, everybody)
+
+    for asset in (unfiltered, mixed):
+        partition = asset.partitions_def.get_partition_keys()[0]  # type: ignore[union-attr]
+        result = dagster().run([asset], partition=partition)
+        [failure] = events(result, dg.DagsterEventType.STEP_FAILURE)
+        assert "rows belong to no partition of this run (by the sync key in 'id')" in str(failure.step_failure_data.error)
+    assert sandbox.get("people") == []
+
+
+def test_events_by_hash_partitions_leave_history_out_as_those_of_a_whole_asset_do(
+    dagster: Callable[..., Dagster], sandbox: RunningSandbox
+) -> None:
+    @customerio_asset(ORDER, partitions_def=hash_partitions(2))
+    def ordered() -> pl.LazyFrame:
+        return ORDERS
+
+    result = dagster().run([ordered], partitions=("0-of-2", "1-of-2"))
+    assert numbers(result, "ordered", "0-of-2")["left_out"] + numbers(result, "ordered", "1-of-2")["left_out"] == 3
+    assert not sandbox.get("events")

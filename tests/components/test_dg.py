@@ -42,7 +42,7 @@ FOUND = {
     11: "'shared_mail' is not one of ['shared_email', 'shared_id', 'changed_email', 'changed_id', 'similar_ids', 'id_like_email']",
     12: "'20%' is not of type 'integer', 'number', 'null'",
     13: "Additional properties are not allowed ('valu' was unexpected)",
-    15: "'yearly' is not one of ['hourly', 'daily', 'weekly', 'monthly', 'time_window', 'static']",
+    15: "'yearly' is not one of ['hourly', 'daily', 'weekly', 'monthly', 'time_window', 'static', 'hash', 'range']",
     17: "Additional properties are not allowed ('groups' was unexpected)",
     18: "5 is not of type 'string', 'null'",
 }

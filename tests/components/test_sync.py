@@ -143,12 +143,30 @@ def test_a_partitioned_sync_sends_what_its_partitions_hold(
     assert len(sandbox.get("events")) == 3
 
 
+def test_a_sync_by_hash_partitions_needs_no_more_sql(
+    project: Callable[..., Project], sandbox: RunningSandbox, instance: dg.DagsterInstance
+) -> None:
+    text = """
+        type: cio_dagster.CustomerIOSync
+        attributes:
+          sql: select id from range(20) as t(id)
+          spec: {object: person}
+          partitions_def: {type: hash, count: 2}
+        """
+    job = project(CONNECTIONS | {"people/defs.yaml": text}).load().resolve_implicit_global_asset_job_def()
+    assert job.execute_in_process(instance=instance, partition_key="1-of-2").success
+    first = len(sandbox.get("people"))
+    assert job.execute_in_process(instance=instance, partition_key="0-of-2").success
+    assert 0 < first < len(sandbox.get("people")) == 20
+
+
 @pytest.mark.parametrize(
     ("partitions", "zone", "keys"),
     [
         ('{type: daily, start_date: "2026-01-01", timezone: Europe/Berlin}', "Europe/Berlin", ["2026-03-09"]),
         ('{type: monthly, start_date: "2026-01-01"}', "UTC", ["2026-02-01"]),
         ("{type: static, partition_keys: [eu, us]}", None, ["eu", "us"]),
+        ("{type: range, bounds: [10, 20]}", None, ["..10", "10..20", "20.."]),
         ("\"{{ dg.DailyPartitionsDefinition('2026-01-01', end_offset=1) }}\"", "UTC", ["2026-03-10"]),
         ('{type: weekly, start_date: "2026-04-01"}', "UTC", []),
     ],
@@ -195,6 +213,11 @@ def test_a_schedule_asks_for_the_last_window_or_for_each_key(
             "sql: people.sql\n  spec: {object: person}\n  partitions_def: daily",
             5,
             "attributes.partitions_def: partitions are a mapping",
+        ),
+        (
+            "sql: people.sql\n  spec: {object: person}\n  partitions_def: {type: hash, count: 1}",
+            5,
+            "attributes.partitions_def: hash_partitions takes a count from 2",
         ),
     ],
 )

@@ -13,10 +13,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
+from cio_dagster import hash_partitions
 from cio_dagster.warehouse import Warehouse, WarehouseError
 from cio_dagster.warehouse.errors import EngineError
 from cio_dagster.warehouse.sql import Statement
 from cio_dagster.warehouse.staging import check_plain
+from tests.warehouse.keys import TABLE, found, wanted
 
 SECRET = "s3cr3t-p4ss"
 NOON = datetime(2024, 1, 1, 12, tzinfo=timezone.utc)
@@ -100,6 +102,16 @@ SPARK = """
 SPARK_ROW = (
     7, Decimal("1.50"), 0.5, "grüße", True, date(2024, 2, 29), b"x", NOON, NOON.replace(tzinfo=None), [1, None], {"a": 1},
 )  # fmt: skip
+
+
+@pytest.mark.parametrize("server", ["snowflake_url", "spark_url"])
+@pytest.mark.parametrize("column", ["id", "email", "cio_id"])
+def test_each_row_is_in_the_partition_that_its_hash_says(server: str, column: str, request: pytest.FixtureRequest) -> None:
+    """The same in these dialects as in ours."""
+    warehouse = Warehouse(url=request.getfixturevalue(server))
+    table = TABLE.replace("id, email", '"id", "email"').replace("cio_id", '"cio_id"') if server == "snowflake_url" else TABLE
+    frame = warehouse.query(table).collect()
+    assert found(warehouse, column, hash_partitions(3), table) == wanted(frame, column, hash_partitions(3))
 
 
 @pytest.mark.parametrize("server", ["spark_url", "flightsql_url"])
