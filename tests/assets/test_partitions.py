@@ -249,7 +249,22 @@ def test_counts_that_are_none(count: Any) -> None:
 
 @pytest.mark.parametrize(
     "bounds",
-    [[], "abc", [1, "b"], [2, 1], [1, 1], ["b", "B"], ["10", "9", "9"], [True], [1.5], [2**63], [None], [""], ["a...b"], ["a\n"]],
+    [
+        [],
+        "abc",
+        [1, "b"],
+        [2, 1],
+        [1, 1],
+        ["b", "B"],
+        ["10", "9", "9"],
+        [True],
+        [1.5],
+        [2**63],
+        [None],
+        [""],
+        ["a...b"],
+        ["a\n"],
+    ],
 )
 def test_bounds_that_are_none(bounds: Any) -> None:
     with pytest.raises(SpecError, match=r"^range_partitions (takes|cannot)"):
