@@ -90,6 +90,8 @@ class Counts:
     """Events to be sent that are too old to set off campaigns."""
     future_events: int = 0
     """Events to be sent whose time is in the future, which Customer.io does not document."""
+    changed: int = 0
+    """Of the updates, rows of which attributes have changed; the others are only sent again."""
 
 
 @dataclass(frozen=True)
@@ -258,7 +260,7 @@ def make_plan(
 
     pl.DataFrame(schema=prepared.dtypes).write_parquet(folder / DTYPES)
 
-    counts = _count(folder, prepared, known, keys, spec, now)
+    counts = _count(folder, prepared, known, keys, spec, now, resent=full_resync or unsettled is not None)
     replaces = isinstance(spec, Collection) and (compared is None or unsettled is not None)
     plan = Plan(
         folder,
@@ -482,12 +484,15 @@ def _count(
     keys: list[str] | None,
     spec: AnySpec,
     now: datetime,
+    *,
+    resent: bool,
 ) -> Counts:
     operations = pl.scan_parquet(folder / OPERATIONS)
+    updated = operations.filter(pl.col("_operation") == "update")
     seconds = pl.col("_timestamp").cast(pl.Int64) if "_timestamp" in prepared.data else pl.lit(None, dtype=pl.Int64)
     sent, moment = pl.col("_operation") == "send", int(now.timestamp())
     chosen = pl.lit(True) if keys is None else pl.col("_key").is_in(keys).fill_null(False)
-    by_operation, ages, source, rejected, before = pl.collect_all(
+    by_operation, ages, source, rejected, before, changed = pl.collect_all(
         [
             operations.group_by("_operation").len(),
             operations.filter(sent).select(
@@ -496,6 +501,8 @@ def _count(
             pl.scan_parquet(folder / STAGED).select(rows=pl.len(), not_chosen=(~chosen).sum()),
             pl.scan_parquet(folder / REJECTED).select(pl.len()),
             known.select(pl.len()),
+            # Most plans send nothing again that has not changed; then what changed need not be read.
+            (updated.filter(pl.col("_changes") != "{}") if resent else updated).select(pl.len()),
         ],
         engine="streaming",
     )
@@ -510,6 +517,7 @@ def _count(
         known=before.item(),
         old_events=ages["old"].item() or 0 if is_event else 0,
         future_events=ages["future"].item() or 0 if is_event else 0,
+        changed=changed.item(),
         **counted,
     )
 

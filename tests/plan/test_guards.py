@@ -10,7 +10,7 @@ import pytest
 
 from cio_dagster import Collection, Device, Event, ManualSegment, Object, Person, Relationship
 from cio_dagster.errors import GuardError
-from cio_dagster.guards import check, exceeds, warnings
+from cio_dagster.guards import Limit, check, warnings
 from cio_dagster.plan import Plan
 from tests.plans import plan_of, planned
 
@@ -330,8 +330,6 @@ def test_a_shrunken_source_is_warned_about_where_nothing_is_removed(
 
 
 def test_thresholds() -> None:
-    assert exceeds(2, 10, 1)
-    assert not exceeds(2, 10, 1.0), "1 is a row, 1.0 is all of them"
-    assert not exceeds(0, 0, 0)
-    assert not exceeds(0, 0, 0.0)
-    assert not exceeds(11, 11, None)
+    assert Limit("", 1).most(10) == 1
+    assert Limit("", 1.0).most(10) == 10, "1 is a row, 1.0 is all of them"
+    assert Limit("", 0.2, 10).most(20) == 10
