@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import time
 import typing
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -163,7 +164,7 @@ def _compute(function: Callable[..., Any], asset_key: dg.AssetKey, io_manager_ke
     def arguments(context: dg.AssetExecutionContext, given: dict[str, Any]) -> dict[str, Any]:
         return {parameters[0].name: context, **given} if wants_context else given
 
-    def after(context: dg.AssetExecutionContext, frame: Any, queries: Sequence[Query]) -> Iterator[Any]:
+    def after(context: dg.AssetExecutionContext, frame: Any, queries: Sequence[Query], since: float) -> Iterator[Any]:
         manager = getattr(context.resources, io_manager_key)
         if is_dry(context.op_execution_context.op_config, context.run):
             # The check is of what the run would do: the last run's verdict would pass for this source's.
@@ -172,25 +173,27 @@ def _compute(function: Callable[..., Any], asset_key: dg.AssetKey, io_manager_ke
                 # It is no materialisation, and so the assets after it are planned too.
                 yield dg.Output(None)
         else:
-            yield dg.Output(Computed(frame, queries))
+            yield dg.Output(Computed(frame, queries, since))
             keys = context.partition_keys if context.assets_def.partitions_def is not None else [None]
             yield _check(manager.last_reports(asset_key, keys))
 
     if inspect.iscoroutinefunction(function):
 
         async def compute_async(context: dg.AssetExecutionContext, **given: Any) -> AsyncIterator[Any]:
+            since = time.monotonic()
             with interruptible(), noting() as queries:
                 frame = await function(**arguments(context, given))
-            for event in after(context, frame, queries):
+            for event in after(context, frame, queries, since):
                 yield event
 
         compute: Callable[..., Any] = compute_async
     else:
 
         def compute_sync(context: dg.AssetExecutionContext, **given: Any) -> Iterator[Any]:
+            since = time.monotonic()
             with interruptible(), noting() as queries:
                 frame = function(**arguments(context, given))
-            yield from after(context, frame, queries)
+            yield from after(context, frame, queries, since)
 
         compute = compute_sync
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
@@ -60,6 +60,8 @@ class Computed:
 
     frame: Frame | Mapping[str, Frame]
     queries: Sequence[Query] = ()
+    since: float = field(default_factory=time.monotonic)
+    """When its step began, by time.monotonic(): from then on it had its share of the rate budget."""
 
 
 BRANCH = "DAGSTER_CLOUD_IS_BRANCH_DEPLOYMENT"
@@ -107,7 +109,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
         if asset.options.dry_run:
             return  # In a plan job an output only says that the assets after it can be planned.
         computed = obj if isinstance(obj, Computed) else Computed(obj)
-        reports = self._sync(asset, computed.frame, context.log)
+        reports = self._sync(asset, computed.frame, context.log, computed.since)
         if len(reports) > 1:
             for report in reports:
                 context.step_context.add_asset_metadata(
@@ -134,7 +136,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
     def preview(self, context: dg.AssetExecutionContext, obj: Frame | Mapping[str, Frame]) -> list[Report]:
         """A dry run: what a run would do, logged as an observation of each partition, and stored to be applied. Nothing is sent."""
         asset = _Asset.of_execution(context)
-        reports = self._sync(asset, obj, context.log)
+        reports = self._sync(asset, obj, context.log, time.monotonic())
         for report in reports:
             metadata = dry_run_metadata(report, asset.op) | report_metadata(report) | self._link(asset.spec, [report])
             context.log_event(dg.AssetObservation(asset.key, partition=report.partition, metadata=metadata))
@@ -170,15 +172,17 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
         return [report for report in found if report is not None]
 
     @interruptible()
-    def _sync(self, asset: _Asset, obj: Frame | Mapping[str, Frame], log: Any) -> list[Report]:
+    def _sync(self, asset: _Asset, obj: Frame | Mapping[str, Frame], log: Any, since: float) -> list[Report]:
         reports: list[Report] = []
         failure: SyncError | None = None
         partition: str | None = None
         slots, watching = self._slots(asset, log), watcher.get()
+        asset.check_run()
         try:
             self._check_deployment(asset)
             reads = self._taken_reads(asset)
-            environment_id = self.customerio.environment_id(asset.run_id)
+            connection = self.customerio.connection(slots, since)
+            environment_id = self.customerio.environment_id(asset.run_id, connection)
             for partition, frame in _frames(asset, obj).items():
                 if watching:
                     watching.begun(asset.key.to_user_string(), partition)
@@ -186,11 +190,11 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
                     frame,
                     asset.spec,
                     self._state(asset.key, partition),
-                    self.customerio.connection(slots),
+                    connection,
                     run_id=asset.run_id,
                     options=asset.options,
                     environment_id=environment_id,
-                    progress=_progress(log, asset.key.to_user_string(), partition),
+                    progress=_progress(log, asset, partition),
                     read=reads.get(partition),
                 )
                 shown = report if self.show_values else report.without_values()
@@ -284,6 +288,15 @@ class _Asset:
         self.partitions: Any = None
         self.partition_keys: list[str] = []
 
+    def check_run(self) -> None:
+        """Raise dagster.Failure where the run is cancelled or over: not every executor ends the steps of such a run."""
+        run = self.instance.get_run_by_id(self.run_id)
+        if run is not None and (run.status == dg.DagsterRunStatus.CANCELING or run.is_finished):
+            raise dg.Failure(
+                f"Stopped, as the run is {run.status.value.lower()}. What Customer.io accepted is kept; the next run sends the rest.",
+                allow_retries=False,
+            )
+
     @classmethod
     def of_output(cls, context: dg.OutputContext) -> _Asset:
         step = context.step_context
@@ -375,20 +388,22 @@ def _lazy(obj: object, key: dg.AssetKey) -> pl.LazyFrame:
     )
 
 
-def _progress(log: Any, asset: str, partition: str | None) -> Callable[[int, int], None]:
+def _progress(log: Any, asset: _Asset, partition: str | None) -> Callable[[int, int], None]:
     begun = last = time.monotonic()
-    watching = watcher.get()
-    name = asset if partition is None else f"{asset} {partition}"
+    watching, key = watcher.get(), asset.key.to_user_string()
+    name = key if partition is None else f"{key} {partition}"
 
     def tick(done: int, total: int) -> None:
         nonlocal last
         now = time.monotonic()
         said = said_progress(done, total, now - begun)
         if watching:
-            watching.sending(asset, partition, done, total, said)
-        if now - last >= PROGRESS_SECONDS and done:
+            watching.sending(key, partition, done, total, said)
+        if now - last >= PROGRESS_SECONDS:
             last = now
-            log.info(f"{name}: {said}")
+            asset.check_run()
+            if done:
+                log.info(f"{name}: {said}")
 
     return tick
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import dagster as dg
@@ -50,8 +51,11 @@ class CustomerIO(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     _environments: dict[str, int] = PrivateAttr(default_factory=dict)
 
-    def connection(self, slots: int = 1) -> Connection:
+    def connection(self, slots: int = 1, since: float = -math.inf) -> Connection:
         """The settings as the client takes them, with the keys as secrets; the rates are one's share where so many `slots` share them.
+
+        since
+            When the slot was taken, by time.monotonic(): what was not sent before is not this one's to send in a burst.
 
         Raises SpecError for a region or an address that is none (here and not before, as they may come from the environment).
         """
@@ -64,10 +68,11 @@ class CustomerIO(dg.ConfigurableResource):  # type: ignore[type-arg]
         for rate in ("requests_per_second", "app_requests_per_second", "records_per_second"):
             settings[rate] = settings[rate] and settings[rate] / slots
         settings["burst"] = max(self.burst // slots, 1)
+        settings["since"] = since
         return Connection(**settings | {name: SecretStr(settings[name]) for name in ("track_api_key", "app_api_key")})
 
-    def environment_id(self, run_id: str) -> int:
+    def environment_id(self, run_id: str, connection: Connection) -> int:
         """The workspace's id, from the region call; asked for once a run. Raises DeliveryError on wrong credentials or region."""
         if run_id not in self._environments:
-            self._environments[run_id] = check_connection(self.connection())
+            self._environments[run_id] = check_connection(connection)
         return self._environments[run_id]

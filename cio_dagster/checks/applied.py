@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -52,7 +53,7 @@ def _read_back(
     look: Look,
     slots: int,
 ) -> list[tuple[str | None, ReadBack]]:
-    connection = manager.customerio.connection(slots)
+    connection = manager.customerio.connection(slots, time.monotonic())
     begun = {report["partition"]: _since(report) for report in reports}
     failures, requests = read_failures(spec, connection, min(begun.values()), look)
     found: list[tuple[str | None, ReadBack]] = [(None, ReadBack(requests=requests))]

@@ -44,7 +44,8 @@ class Connection:
     """How to reach one workspace, and how hard it may be driven.
 
     Rates are a second's; `burst` is how many requests may go at once after a pause. `records_per_second` also limits rows, for
-    workspaces whose campaigns cannot take a flood. `timeout` and `longest_backoff` are seconds; `attempts` counts the first.
+    workspaces whose campaigns cannot take a flood. `timeout` and `longest_backoff` are seconds; `attempts` counts the first. What was not
+    sent before `since` (by time.monotonic()) is not saved up for a burst: the budget was another's until then.
 
     A run that gets no usable answer any more ends within 2 x attempts x (timeout + 2 x pause) seconds, whatever `concurrency` is, where
     pause is the longer of `longest_backoff` and of the Retry-After that Customer.io asks for (LONGEST_WAIT at most): a request has so
@@ -65,6 +66,7 @@ class Connection:
     timeout: float = 30
     attempts: int = 8
     longest_backoff: float = 30
+    since: float = -math.inf
     batch_bytes: int = 500_000
     operation_bytes: int = 32_000
 
@@ -83,26 +85,27 @@ class _Limit:
     """So many units at once, and then a rate a second.
 
     aiolimiter's buckets belong to one event loop each. How full the last one was is kept for the process, so that a run of many
-    partitions, each with a loop of its own, does not begin each with a new burst.
+    partitions, each with a loop of its own, does not begin each with a new burst. `since` is as of a Connection.
     """
 
     _empty_at: ClassVar[dict[tuple[str, str, str], float]] = {}
 
-    def __init__(self, name: tuple[str, str, str], rate: float, burst: float) -> None:
+    def __init__(self, name: tuple[str, str, str], rate: float, burst: float, since: float) -> None:
         self._name, self._rate = name, rate
         self.burst = burst
         self._bucket = AsyncLimiter(burst, burst / rate)
+        self._empty_at[name] = max(self._empty_at.get(name, -math.inf), since + burst / rate)
 
     async def resume(self) -> None:
         """Fill the bucket as the last loop's would be filled by now. To be called once, first."""
-        left = (self._empty_at.get(self._name, 0.0) - time.monotonic()) * self._rate
+        left = (self._empty_at[self._name] - time.monotonic()) * self._rate
         await self._bucket.acquire(min(max(left, 0.0), self.burst))
 
     async def acquire(self, units: float = 1) -> None:
         """Wait for a turn. More units than `burst` count as `burst`."""
         units = min(units, self.burst)
         await self._bucket.acquire(units)
-        begins = max(self._empty_at.get(self._name, 0.0), time.monotonic())
+        begins = max(self._empty_at[self._name], time.monotonic())
         self._empty_at[self._name] = begins + units / self._rate
 
 
@@ -212,11 +215,11 @@ class Client:
             connector=aiohttp.TCPConnector(limit=at.concurrency),
             headers={"Content-Type": "application/json", "User-Agent": "cio_dagster"},
         )
-        self._track_limit = _Limit(("track", at.track, at.site_id), at.requests_per_second, at.burst)
+        self._track_limit = _Limit(("track", at.track, at.site_id), at.requests_per_second, at.burst, at.since)
         # Without a burst: a full bucket and its refill would be twice the limit in the first second.
-        self._app_limit = _Limit(("app", at.app, at.site_id), at.app_requests_per_second, 1)
+        self._app_limit = _Limit(("app", at.app, at.site_id), at.app_requests_per_second, 1, at.since)
         records = at.records_per_second
-        self._record_limit = _Limit(("records", at.track, at.site_id), records, max(records, 1)) if records else None
+        self._record_limit = _Limit(("records", at.track, at.site_id), records, max(records, 1), at.since) if records else None
         for limit in (self._track_limit, self._app_limit, self._record_limit):
             if limit is not None:
                 await limit.resume()
