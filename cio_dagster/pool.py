@@ -1,7 +1,8 @@
 """The rate budget of a workspace over all processes of a Dagster instance: a pool whose slots share it.
 
 Dagster lets no more steps of a pool run at once than the pool has slots, whichever runs and processes they are in. So a step that takes
-its share, budget / slots, keeps the sum within the budget without the steps knowing of each other.
+its share, budget / slots, keeps the sum within the budget without the steps knowing of each other: the share of the rate from when it
+began, and what it has not sent since then, up to its share of the burst.
 """
 
 from __future__ import annotations

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
 import polars as pl
 import pytest
 
-from cio_dagster import CustomerIO, CustomerIOIOManager, Event, Person, customerio_asset
+from cio_dagster import CustomerIO, CustomerIOIOManager, Event, Person, customerio_asset, io_manager
 from cio_dagster.sandbox.process import RunningSandbox
 from cio_dagster.state import outcomes
 from tests.rates.conftest import Home, home
@@ -83,3 +84,34 @@ def test_a_step_that_is_tried_again(home: Home, tmp_path: Path) -> None:
     for name in ("people", "seen"):
         table = outcomes(tmp_path / "state", asset=name).filter(pl.col("outcome") == "accepted").collect()
         assert len(table) == table["key"].n_unique() == 60
+
+
+def test_a_step_stops_when_its_run_is_cancelled_and_nothing_ends_its_process(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with Celery, which lets a step go on whose run is cancelled, or with a step's process that outlives its run's."""
+    monkeypatch.setattr(io_manager, "PROGRESS_SECONDS", 0.2)
+    workspace = CustomerIO(site_id="s", track_api_key="t", track_url=home.sandbox.url, batch_bytes=1_000, concurrency=2)
+    manager = CustomerIOIOManager(customerio=workspace, state=str(tmp_path / "state"))
+
+    @customerio_asset(Event(row_id="id", column="id", name="seen", start="all"))
+    def seen() -> pl.DataFrame:
+        return pl.DataFrame({"id": [f"p{n:02}" for n in range(60)]})
+
+    def materialize() -> dg.ExecuteInProcessResult:
+        return dg.materialize([seen], instance=instance, resources={"customerio": manager}, raise_on_error=False)
+
+    home.sandbox.faults([{"path": "/api/v2/batch", "delay": 60, "after": 2}])
+    with dg.instance_for_test() as instance, ThreadPoolExecutor() as pool:
+        running = pool.submit(materialize)
+        while not home.sandbox.get("events"):
+            time.sleep(0.05)
+        [run] = instance.get_runs()
+        instance.report_run_canceling(run)
+        result = running.result(30)
+        assert not result.success
+        assert "Stopped, as the run is canceling" in str(result.failure_data_for_node("seen").error)
+        home.sandbox.faults([])
+        assert materialize().success
+    events = home.sandbox.get("events")
+    assert len(events) == len({each["id"] for each in events}) == 60

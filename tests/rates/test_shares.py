@@ -52,3 +52,12 @@ def test_clients_of_one_process_have_one_burst_between_them(sandbox: RunningSand
     assert 0.8 <= seconds_for(at, 15) <= 1.8
     # Another workspace's is its own.
     assert seconds_for(connection(sandbox.url, site_id="other", requests_per_second=10, burst=10), 10) <= 1
+
+
+def test_what_was_not_sent_before_a_step_began_is_not_saved_up_for_it(sandbox: RunningSandbox) -> None:
+    """Each step begins empty, also in a process that had steps before: the budget may have been another's meanwhile."""
+    for _ in range(2):
+        since = time.monotonic() - 0.5
+        at = connection(sandbox.url, site_id="since", requests_per_second=10, burst=10, since=since)
+        assert 0.4 <= seconds_for(at, 10) <= 1.2
+        time.sleep(0.8)
