@@ -155,7 +155,7 @@ class Bench:
             for name, root, into in (("none", self.new_state(), found.alone), ("by day", parts, found.by_day)):
                 what = f"new events, earlier ones: {name}"
                 into.append(self.sync(what, new, EVENTS, root, everything, partition=today))
-                shutil.rmtree(AssetState(root, *ours.NAMES, today).folder)
+                shutil.rmtree(AssetState(root, *ours.NAMES, today).working_folder)
             state = self.new_state()
             shutil.copytree(whole, state)
             found.whole.append(self.sync("new events, earlier ones: whole", new, EVENTS, state, everything))

@@ -4,6 +4,9 @@ A line says which positions of the plan a request held and which of them were re
 
     {"from": 0, "to": 1480, "at": "2026-01-31T12:00:00+00:00", "refused": [[17, "invalid", "attributes.plan", "too long"]]}
 
+Where the state is in an object store, what is new in the log is copied there as files of its own, answers-00000.jsonl and so on, of which
+the first is empty and says that sending has begun. What a lost machine had not copied counts as not answered.
+
 Positions without a line were not answered, as far as is known, and stay pending. A line that a crash cut short, or that is damaged, counts
 as none: what it would have said is sent again, which is safe.
 """
@@ -12,6 +15,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -22,12 +26,17 @@ from typing import TypeAlias
 import polars as pl
 from typing_extensions import Self
 
+from cio_dagster.places import StorePath
+
 OUTCOME = pl.Schema(
     {name: pl.String() for name in ("_outcome", "_reason", "_field", "_message")} | {"_at": pl.Datetime("us", "UTC")}
 )
 """What became of an operation: `accepted`, `refused` or `pending`; with reason, field and message where it was refused.
 
 The names are none that an attribute can have, so that these columns can stand beside the operations'."""
+
+
+COPY, COPIES = "answers-{:05}.jsonl", "answers-*.jsonl"
 
 
 @dataclass(frozen=True)
@@ -41,11 +50,17 @@ class Refusal:
 
 
 class AnswerLog:
-    """Appends answers to a file. Each line is handed to the operating system at once, and to the disk when the log is closed."""
+    """Appends answers to a file. Each line is handed to the operating system at once, and to the disk when the log is closed.
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    copied_to
+        Where `copy`, and closing the log, copy it to.
+    """
+
+    def __init__(self, path: Path, copied_to: StorePath | None = None) -> None:
+        self._path, self._copied_to = path, copied_to
         self._file: int | None = None
+        self._copies = self._copied = 0
+        self._copying = threading.Lock()
 
     def __enter__(self) -> Self:
         self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
@@ -55,11 +70,13 @@ class AnswerLog:
             os.fsync(folder)
         finally:
             os.close(folder)
+        self.copy()
         return self
 
     def __exit__(self, *_: tuple[type[BaseException], BaseException, TracebackType] | None) -> None:
         if self._file is not None:
             os.fsync(self._file)
+            self.copy()
             os.close(self._file)
             self._file = None
 
@@ -76,6 +93,25 @@ class AnswerLog:
         rest = json.dumps(line).encode() + b"\n"
         while rest:
             rest = rest[os.write(self._file, rest) :]
+
+    def copy(self) -> None:
+        """Copy what is new. Does nothing for a log that is not open, or is copied nowhere."""
+        if self._copied_to is None or self._file is None:
+            return
+        with self._copying:
+            # No line is read that is being written: what comes after the last end of a line is of the next copy.
+            new = self._path.read_bytes()[self._copied :]
+            new = new[: new.rfind(b"\n") + 1]
+            if new or not self._copies:
+                (self._copied_to / COPY.format(self._copies)).put(new)
+                self._copied, self._copies = self._copied + len(new), self._copies + 1
+
+
+def join_copies(path: Path) -> None:
+    """Make a log of its copies, if there are any, beside it."""
+    if copies := sorted(path.parent.glob(COPIES)):
+        path.write_bytes(b"".join(copy.read_bytes() for copy in copies))
+        path.chmod(0o600)
 
 
 def with_outcomes(operations: pl.LazyFrame, path: Path) -> pl.LazyFrame:

@@ -7,7 +7,8 @@
       DryRunOnly             a branch deployment may plan only; nothing was sent
       GuardError             the plan would do more harm than allowed; nothing was sent
       PlanChanged            what is to be applied is not what a dry run showed any more; nothing was sent
-      StateError             the state on disk cannot be used as it is; nothing was sent
+      StateUnavailable       the object store of the state could not be reached
+      StateError             the state cannot be used as it is; nothing was sent
         LockedError          another run is writing this asset partition
       TooManyRejected        more rows were rejected than `max_rejected` allows; what was accepted is kept
       DeliveryError          Customer.io could not take the plan to its end; what it accepted is kept
@@ -95,6 +96,10 @@ class TooManyRejected(SyncError):
 
 class StateError(SyncError):
     """The state of an asset partition is missing, unreadable or of another kind."""
+
+
+class StateUnavailable(SyncError):
+    """The object store of the state could not be reached. What Customer.io accepted is in the plan's log, as far as that came."""
 
 
 class LockedError(StateError):

@@ -124,7 +124,7 @@ def next_read(state: AssetState, spec: AnySpec, incremental: Incremental, *, now
     or was not carried out wholly; and where the snapshot was changed by something else than a run.
     """
     whole = Read(incremental.column, now.isoformat())
-    mark, plan = state.watermark(), state.plan()
+    mark, plan = state.watermark(), state.plan_under_way()
     unfinished = plan is not None and (plan.read is None or not plan.read.partial)
     if (
         everything

@@ -41,6 +41,7 @@ from cio_dagster.incremental import Read, read_of, row_times
 from cio_dagster.limits import CAMPAIGN_WINDOW_SECONDS, OPERATION_BYTES
 from cio_dagster.operations import body_limit, removal_body, write_body
 from cio_dagster.parts import GROUP_ROWS, Part, parts
+from cio_dagster.places import StorePath
 from cio_dagster.prepare import Prepared, duplicate_rejects, prepare
 from cio_dagster.prepare.columns import NEW
 from cio_dagster.prepare.identifiers import sync_keys
@@ -118,6 +119,8 @@ class Plan:
     """Whether it is made for the rows with some keys alone."""
     read: Read | None = None
     """What was read of the source, where that is incremental."""
+    copied_to: StorePath | None = None
+    """Where in an object store the plan is too, and its answers are copied to as they come."""
 
     @property
     def partial(self) -> bool:
@@ -303,9 +306,12 @@ def bring_forward(plan: Plan, keys: pl.LazyFrame) -> Plan:
 def read_plan(folder: Path) -> Plan | None:
     """The plan in a folder, or None where there is none (or one that was never finished)."""
     path = folder / MANIFEST
-    if not path.exists():
-        return None
-    manifest = json.loads(path.read_text())
+    return read_manifest(path.read_text(), folder) if path.exists() else None
+
+
+def read_manifest(text: str, folder: Path) -> Plan:
+    """The plan whose files are, or are to be, in a folder, by its manifest."""
+    manifest = json.loads(text)
     read = read_of(manifest.get("read"))
     return Plan(folder=folder, **manifest | {"counts": Counts(**manifest["counts"]), "read": read})
 
@@ -544,7 +550,7 @@ def _unknown(keys: list[str], folder: Path, known: pl.LazyFrame) -> list[str]:
 
 
 def _write_manifest(plan: Plan) -> None:
-    manifest = {key: value for key, value in asdict(plan).items() if key != "folder"}
+    manifest = {key: value for key, value in asdict(plan).items() if key not in ("folder", "copied_to")}
     write_last(plan.folder / MANIFEST, json.dumps(manifest, indent=1))
 
 

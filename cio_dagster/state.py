@@ -11,7 +11,10 @@
         plan/        the plan under way (see `cio_dagster.plan`); gone once committed
         plans/       the plans of the last dry runs, by run id (see `cio_dagster.stored`)
         report.json  counts of the last run
-        lock, lock.json
+        lock, lock.json (see `cio_dagster.lock`)
+
+The root is a folder, or a place in an object store. Then a plan is made, sent from and shown in a working folder of the machine, and copied to
+the state before anything is sent, with its answers as they come: the next run may be another machine's.
 
 Both tables carry the sequence of the plan they were last written for as a Delta transaction, so that a commit made twice counts once; and
 the format as their description. Every file is its owner's alone (0600, folders 0700).
@@ -25,27 +28,30 @@ import json
 import os
 import re
 import shlex
-import shutil
-import socket
+import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
+from io import BytesIO
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
-import filelock
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties
 from deltalake.exceptions import DeltaError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
-from cio_dagster.errors import LockedError, StateError
+from cio_dagster import places
+from cio_dagster.answers import join_copies
+from cio_dagster.errors import StateError, StateUnavailable, SyncError
 from cio_dagster.incremental import Watermark
-from cio_dagster.plan import BASELINE, DTYPES, MANIFEST, OPERATIONS, REJECTED, Plan, read_plan
+from cio_dagster.lock import Held, lock
+from cio_dagster.places import Place, StorePath
+from cio_dagster.plan import BASELINE, DTYPES, MANIFEST, OPERATIONS, REJECTED, Plan, read_manifest
 from cio_dagster.plan import FORMAT as PLAN_FORMAT
 from cio_dagster.prepare.columns import INTERNAL
 from cio_dagster.prepare.json_text import typed
@@ -106,17 +112,27 @@ VACUUM_EVERY, COMPACT_EVERY = 10, 50
 """Plans after which what has become older than that is removed, and after which small files of tables that are appended to are joined."""
 
 
-def state_root(state: str) -> Path:
-    """The folder that a `CIO_STATE` value names. Raises StateError for one that cannot be used."""
-    scheme = urlsplit(state).scheme
-    if scheme not in ("", "file"):
-        raise StateError(f"The state is at {scheme}://..., but plans and locks need a local folder: set CIO_STATE to one.")
-    root = Path(state.removeprefix("file://")).expanduser().absolute()
-    if odd := sorted(set(re.findall(r"[^A-Za-z0-9_./~+=&@,:()'-]", str(root)))):
+def state_root(state: str) -> Place:
+    """The place that a `CIO_STATE` value names. Raises StateError for one that cannot be used."""
+    scheme, rest = state.rpartition("://")[0], state.partition("://")[2]
+    if scheme not in ("", "file", *places.SCHEMES):
         raise StateError(
-            f"The state's folder {root} has {odd} in its path, which Delta tables cannot be read from: choose another CIO_STATE."
+            f"The state cannot be at {scheme}://...: set CIO_STATE to a folder, or to s3://, gs:// or az:// with a bucket and a prefix."
         )
-    return root
+    if scheme in places.SCHEMES:
+        bucket, _, prefix = rest.strip("/").partition("/")
+        if not bucket or not prefix or set(rest) & set("@?#"):
+            raise StateError(
+                f"CIO_STATE is {scheme}://bucket/prefix, with a prefix and nothing else: credentials are the environment's."
+            )
+        place: Place = StorePath(f"{scheme}://{bucket}/{prefix}")
+    else:
+        place = Path(state.removeprefix("file://")).expanduser().absolute()
+    if odd := sorted(set(re.findall(r"[^A-Za-z0-9_./~+=&@,:()'-]", str(place)))):
+        raise StateError(
+            f"The state's place {place} has {odd} in it, which Delta tables cannot be read from: choose another CIO_STATE."
+        )
+    return place
 
 
 @dataclass(frozen=True)
@@ -137,52 +153,47 @@ class StateInfo:
 class AssetState:
     """The state of one asset partition of one workspace."""
 
-    root: Path
+    root: Place
     workspace: str
     asset: str
     partition: str | None = None
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Place:
         """Where it is kept. Asset and partition names are encoded (see `_quoted`)."""
-        partition = "whole" if self.partition is None else f"partition={_quoted(self.partition)}"
-        return self.root / _quoted(self.workspace) / _quoted(self.asset) / partition
+        workspace, asset, partition = self._names
+        return self.root / workspace / asset / partition
+
+    @property
+    def working_folder(self) -> Path:
+        """Where plans are made and read: the same, or, of a state in an object store, a folder for it among the machine's temporary ones."""
+        root = self.root
+        if isinstance(root, StorePath):
+            root = _temporary() / hashlib.sha256(root.url.encode()).hexdigest()[:16]
+        return root.joinpath(*self._names)
 
     @property
     def plan_folder(self) -> Path:
-        """Where the plan under way is."""
-        return self.folder / "plan"
+        """Where the plan under way is, on this machine."""
+        return self.working_folder / "plan"
 
     @property
-    def plans_folder(self) -> Path:
-        """Where the plans of dry runs are: no later run takes one for a plan that was sent."""
+    def plans(self) -> Place:
+        """Where the plans of dry runs are kept: no later run takes one for a plan that was sent."""
         return self.folder / "plans"
 
-    def dry_run_folder(self, run_id: str) -> Path:
-        """Where the plan of a dry run is."""
-        return self.plans_folder / _quoted(run_id)
+    def dry_run_place(self, run_id: str) -> Place:
+        """Where the plan of a dry run is kept."""
+        return self.plans / _quoted(run_id)
 
-    @contextmanager
-    def lock(self, run_id: str) -> Iterator[None]:
-        """Be the only writer. The lock goes with the process that holds it. Raises LockedError at once if another run holds it."""
+    def dry_run_folder(self, run_id: str) -> Path:
+        """Where it is on this machine."""
+        return self.working_folder / "plans" / _quoted(run_id)
+
+    def lock(self, run_id: str) -> AbstractContextManager[Held]:
+        """Be the only writer. Raises LockedError if another run holds the lock."""
         self._make_folder()
-        lock, note = filelock.FileLock(self.folder / "lock", timeout=0), self.folder / "lock.json"
-        try:
-            lock.acquire()
-        except filelock.Timeout:
-            holder = note.read_text() if note.exists() else "another process"
-            raise LockedError(
-                f"{self.asset}{'' if self.partition is None else ' partition ' + self.partition} is being written by another run: "
-                f"{holder}. Wait for it, or terminate that run: the lock goes with its process.",
-                holder=holder,
-            ) from None
-        try:
-            since = datetime.now(timezone.utc).isoformat(timespec="seconds")
-            _replace(note, json.dumps({"run": run_id, "pid": os.getpid(), "host": socket.gethostname(), "since": since}))
-            yield
-        finally:
-            note.unlink(missing_ok=True)
-            lock.release()
+        return lock(self.folder, run_id, self.asset if self.partition is None else f"{self.asset} partition {self.partition}")
 
     def info(self) -> StateInfo | None:
         """The content of `state.json`; None before the first run. Raises StateError for a format of another version."""
@@ -197,10 +208,8 @@ class AssetState:
             found = json.loads(path.read_text())
             version = found["format"]
             info = StateInfo(**found) if version == FORMAT else None
-        except (ValueError, KeyError, TypeError) as error:
-            raise StateError(
-                f"{path} cannot be read ({error}): restore it, or move {self.folder} away to start anew."
-            ) from error
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise self._damaged(path, error) from error
         if info is None:
             raise StateError(_other_format(path, version, FORMAT))
         return info
@@ -233,9 +242,8 @@ class AssetState:
     def snapshot(self) -> pl.LazyFrame | None:
         """What Customer.io accepted; None before the first commit. Raises StateError where a committed snapshot is missing or damaged."""
         path = self.folder / "snapshot"
-        if DeltaTable.is_deltatable(str(path)):
+        if (table := self._table("snapshot")) is not None:
             try:
-                table = DeltaTable(str(path))
                 description = table.metadata().description or DESCRIPTION
                 if description != DESCRIPTION:
                     raise StateError(_other_format(path, description.rpartition(" ")[2], FORMAT))
@@ -249,9 +257,7 @@ class AssetState:
                 _check_files(table, path)
                 return pl.scan_delta(table)
             except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
-                raise StateError(
-                    f"{path} cannot be read ({error}): restore it, or move {self.folder} away to start anew."
-                ) from error
+                raise self._damaged(path, error) from error
         info = self.info()
         if info is not None and info.sequence:
             raise StateError(
@@ -279,26 +285,42 @@ class AssetState:
         renames = {old: new for old, new in (names | own).items() if new not in taken}
         return rows.select(pl.col("^_(person|object|token|row_id|ulid)$"), **values).rename(renames, strict=False)
 
-    def plan(self) -> Plan | None:
-        """The plan under way, if a run left one behind. Raises StateError where it cannot be read."""
-        path = self.plan_folder / MANIFEST
+    def plan_under_way(self) -> Plan | None:
+        """The plan under way, if a run left one behind: what its manifest says. Raises StateError where that cannot be read."""
+        path = self._plan_place / MANIFEST
         try:
-            version = json.loads(path.read_text())["format"] if path.exists() else PLAN_FORMAT
+            text = path.read_text() if path.exists() else None
+            version = PLAN_FORMAT if text is None else json.loads(text)["format"]
             if version != PLAN_FORMAT:
                 raise StateError(_other_format(path, version, PLAN_FORMAT))
-            if (found := read_plan(self.plan_folder)) is not None:
-                for pattern in PARQUETS:
-                    paths = list(found.folder.glob(pattern))
-                    if not paths and pattern != BASELINE:
-                        raise FileNotFoundError(found.folder / pattern)
-                    for each in paths:
-                        pl.read_parquet_schema(each)  # Its end: what a power cut takes first.
-            return found
-        except (ValueError, KeyError, TypeError, OSError, pl.exceptions.PolarsError) as error:
-            raise StateError(
-                f"The plan that an interrupted run left in {self.plan_folder} cannot be read ({error}): restore it, or remove it. Then "
-                f"what Customer.io accepted of it is sent again; events are not taken twice."
-            ) from error
+            return None if text is None else read_manifest(text, self.plan_folder)
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise self._damaged_plan(error) from error
+
+    def plan(self) -> Plan | None:
+        """The same with its files, on this machine. Raises StateError where they cannot be read."""
+        if (found := self.plan_under_way()) is None:
+            return None
+        try:
+            if isinstance(self.folder, StorePath):
+                places.download(self.folder / "plan", found.folder)
+                join_copies(found.answers_path)
+            for pattern in PARQUETS:
+                paths = list(found.folder.glob(pattern))
+                if not paths and pattern != BASELINE:
+                    raise FileNotFoundError(found.folder / pattern)
+                for each in paths:
+                    pl.read_parquet_schema(each)  # Its end: what a power cut takes first.
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise self._damaged_plan(error) from error
+        return found
+
+    def publish(self, plan: Plan) -> Plan:
+        """Have a plan in the state before it is sent, and its answers copied there as they come: of use where the state is not on this machine."""
+        if not isinstance(self.folder, StorePath):
+            return plan
+        places.upload(plan.folder, self.folder / "plan", last=MANIFEST)
+        return replace(plan, copied_to=self.folder / "plan")
 
     def next_sequence(self) -> int:
         """The sequence of the next plan: beyond all that the tables know, even if an older `state.json` was restored."""
@@ -308,25 +330,20 @@ class AssetState:
     def unsettled(self) -> pl.LazyFrame | None:
         """Rows that may be in Customer.io or not: `_key` and identifiers. None where all is known. Raises StateError where it is damaged."""
         path = self.folder / UNSETTLED
-        if not path.exists():
-            return None
         try:
-            return pl.read_parquet(path).lazy()
+            return pl.read_parquet(BytesIO(path.read_bytes())).lazy() if path.exists() else None
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise StateError(
-                f"{path} cannot be read ({error}): restore it, or remove it. Then rows whose sending was interrupted are taken for unsent."
-            ) from error
+            then = "restore it, or remove it. Then rows whose sending was interrupted are taken for unsent."
+            raise self._damaged(path, error, then) from error
 
     def write_unsettled(self, rows: pl.LazyFrame | None) -> None:
         """Replace them; None where all is known."""
-        path, partial = self.folder / UNSETTLED, self.folder / f"{UNSETTLED}.partial"
+        path, content = self.folder / UNSETTLED, BytesIO()
         if rows is None:
             path.unlink(missing_ok=True)
             return
-        rows.collect().write_parquet(partial)
-        partial.chmod(0o600)
-        _sync(partial)
-        partial.rename(path)
+        rows.collect().write_parquet(content)
+        places.replace(path, content.getvalue())
 
     def watermark(self) -> Watermark | None:
         """How far the source was read; None where the next run is to read all of it."""
@@ -338,7 +355,7 @@ class AssetState:
         if mark is None:
             (self.folder / WATERMARK).unlink(missing_ok=True)
         else:
-            _replace(self.folder / WATERMARK, json.dumps(asdict(mark)))
+            places.replace(self.folder / WATERMARK, json.dumps(asdict(mark)))
 
     def write_snapshot(self, rows: Iterable[pl.LazyFrame], plan: Plan, *, append: bool) -> None:
         """Write the snapshot of a plan, in parts with the same columns, unless that was done already."""
@@ -354,8 +371,8 @@ class AssetState:
 
     def outcomes(self) -> pl.LazyFrame:
         """What became of every row of every run of this asset partition (schema OUTCOMES_SCHEMA)."""
-        path = self.folder / "outcomes"
-        return pl.scan_delta(str(path)) if DeltaTable.is_deltatable(str(path)) else pl.LazyFrame(schema=OUTCOMES_SCHEMA)
+        table = self._table("outcomes")
+        return pl.LazyFrame(schema=OUTCOMES_SCHEMA) if table is None else pl.scan_delta(table)
 
     def put_back(self, keys: pl.Series, unsettled: pl.DataFrame | None, lines: pl.DataFrame, *, run_id: str) -> None:
         """Take rows out of the snapshot, as they turned out not to be in Customer.io as accepted. Call it under the lock, with no plan under way.
@@ -384,12 +401,10 @@ class AssetState:
         """Mark a plan as committed, and remove it."""
         if (plan.folder / DTYPES).exists():
             # Attributes that the source no longer has are in the snapshot still.
-            dtypes = self._dtypes() | dict(pl.read_parquet_schema(plan.folder / DTYPES))
-            merged = plan.folder / f"merged-{DTYPES}"
-            pl.DataFrame(schema=dtypes).write_parquet(merged)
-            merged.chmod(0o600)
-            merged.replace(self.folder / DTYPES)
-        _replace(self.folder / "spec.json", json.dumps(plan.spec, indent=1))
+            dtypes, content = self._dtypes() | dict(pl.read_parquet_schema(plan.folder / DTYPES)), BytesIO()
+            pl.DataFrame(schema=dtypes).write_parquet(content)
+            places.replace(self.folder / DTYPES, content.getvalue())
+        places.replace(self.folder / "spec.json", json.dumps(plan.spec, indent=1))
         info = self.info()
         assert info is not None
         sequences = {"sequence": max(plan.sequence, info.sequence), "snapshot_sequence": self._written("snapshot")}
@@ -402,44 +417,45 @@ class AssetState:
 
         Each is a Delta commit of its own, or none: what a crash leaves undone, a later one does.
         """
-        for name in ("snapshot", "outcomes"):
+        compacts, vacuums = sequence % COMPACT_EVERY == 0, sequence % VACUUM_EVERY == 0
+        for name in ("snapshot", "outcomes") if compacts or vacuums else ():
             path = self.folder / name
-            if not DeltaTable.is_deltatable(str(path)):
+            if (table := self._table(name)) is None:
                 continue
-            table, before = DeltaTable(str(path)), set(path.rglob("*"))
-            if sequence % COMPACT_EVERY == 0:
-                table.optimize.compact()
-            if sequence % VACUUM_EVERY == 0:
-                table.vacuum(HISTORY_HOURS, dry_run=False, enforce_retention_duration=False, full=True)
-            _flush(path, before)
+            with places.flushed(path):
+                if compacts:
+                    table.optimize.compact()
+                if vacuums:
+                    table.vacuum(HISTORY_HOURS, dry_run=False, enforce_retention_duration=False, full=True)
 
     def discard_plan(self) -> None:
         """Remove the plan under way."""
-        if self.plan_folder.exists():
-            # The manifest first: a folder without it is no plan.
-            (self.plan_folder / MANIFEST).unlink(missing_ok=True)
-            shutil.rmtree(self.plan_folder)
+        for place in dict.fromkeys([self._plan_place, self.plan_folder]):
+            if places.is_folder(place):
+                # The manifest first: a folder without it is no plan.
+                (place / MANIFEST).unlink(missing_ok=True)
+                places.remove(place)
 
     def spec(self) -> AnySpec | None:
         """The spec of the last committed plan; None before the first commit. Raises StateError where it cannot be read."""
         path = self.folder / "spec.json"
         try:
             return read_spec(json.loads(path.read_text())) if path.exists() else None
-        except (ValueError, TypeError) as error:
-            raise StateError(f"{path} cannot be read ({error}): run the asset once, which writes it anew.") from error
+        except (ValueError, TypeError, OSError) as error:
+            raise self._damaged(path, error, "run the asset once, which writes it anew.") from error
 
     def report(self) -> dict[str, Any] | None:
         """The report of the last run, as JSON."""
         path = self.folder / "report.json"
         try:
             found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
-        except ValueError as error:
-            raise StateError(f"{path} cannot be read ({error}): remove it; the next run writes it anew.") from error
+        except (ValueError, OSError) as error:
+            raise self._damaged(path, error, "remove it; the next run writes it anew.") from error
         return found
 
     def save_report(self, report: dict[str, Any]) -> None:
         """Keep the report of a run."""
-        _replace(self.folder / "report.json", json.dumps(report, indent=1, default=str))
+        places.replace(self.folder / "report.json", json.dumps(report, indent=1, default=str))
 
     @property
     def _forget(self) -> str:
@@ -447,52 +463,77 @@ class AssetState:
         partition = "" if self.partition is None else f" --partition {shlex.quote(self.partition)}"
         return f"`cio-state forget {shlex.quote(self.asset)}{partition}`"
 
+    @property
+    def _plan_place(self) -> Place:
+        return self.folder / "plan"
+
+    @property
+    def _names(self) -> tuple[str, str, str]:
+        partition = "whole" if self.partition is None else f"partition={_quoted(self.partition)}"
+        return _quoted(self.workspace), _quoted(self.asset), partition
+
     def _make_folder(self) -> None:
-        self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for folder in (self.folder.parent.parent, self.folder.parent, self.folder):
-            folder.mkdir(exist_ok=True, mode=0o700)
+        places.make_folders(self.root, self.folder)
+        if isinstance(self.root, StorePath):
+            working = _temporary()
+            places.make_folders(working, self.working_folder)
+            if os.stat(working).st_uid != os.getuid():
+                raise StateError(f"{working} is another user's: set TMPDIR to a folder of your own, where plans can be made.")
+
+    def _damaged(self, path: Place, error: Exception, then: str | None = None) -> SyncError:
+        """What is to be said of a file that cannot be read."""
+        said = places.reason(error)
+        if isinstance(path, StorePath) and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
+            return StateUnavailable(f"{path} could not be reached ({said}): run it again once it can be.")
+        return StateError(f"{path} cannot be read ({said}): {then or f'restore it, or move {self.folder} away to start anew.'}")
+
+    def _damaged_plan(self, error: Exception) -> SyncError:
+        then = "restore it, or remove it. Then what Customer.io accepted of it is sent again; events are not taken twice."
+        return self._damaged(self._plan_place, error, f"an interrupted run left it: {then}")
 
     def _dtypes(self) -> dict[str, pl.DataType]:
         path = self.folder / DTYPES
         try:
-            return dict(pl.read_parquet_schema(path)) if path.exists() else {}
+            return dict(pl.read_parquet_schema(BytesIO(path.read_bytes()))) if path.exists() else {}
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise StateError(
-                f"{path} cannot be read ({error}): restore it, or remove it. Then attributes of the snapshot are read as text until the next run."
-            ) from error
+            then = "restore it, or remove it. Then attributes of the snapshot are read as text until the next run."
+            raise self._damaged(path, error, then) from error
+
+    def _table(self, name: str) -> DeltaTable | None:
+        """A table as it is now; None where there is none. Raises StateError where its log is damaged."""
+        path = self.folder / name
+        try:
+            return DeltaTable(str(path)) if DeltaTable.is_deltatable(str(path)) else None
+        except (DeltaError, OSError) as error:
+            raise self._damaged(path, error) from error
 
     def _written(self, name: str) -> int:
         """The plan that a table was last written for; 0 where there is none. Raises StateError where the table's log is damaged."""
-        path = self.folder / name
-        _check_log(path)
-        try:
-            return (DeltaTable(str(path)).transaction_version(APP) if DeltaTable.is_deltatable(str(path)) else None) or 0
-        except (DeltaError, OSError) as error:
-            raise StateError(
-                f"{path} cannot be read ({error}): restore it, or move {self.folder} away to start anew."
-            ) from error
+        _check_log(self.folder / name)
+        table = self._table(name)
+        return (None if table is None else table.transaction_version(APP)) or 0
 
     def versions(self) -> dict[str, int]:
         """The Delta versions of the tables that are there."""
-        paths = {name: str(self.folder / name) for name in ("snapshot", "outcomes")}
-        return {name: DeltaTable(path).version() for name, path in paths.items() if DeltaTable.is_deltatable(path)}
+        tables = {name: self._table(name) for name in ("snapshot", "outcomes")}
+        return {name: table.version() for name, table in tables.items() if table is not None}
 
     def _check_outcomes(self, info: StateInfo) -> None:
         """Raise StateError where the outcomes or dtypes of what was committed are lost: before anything is sent, not at the next commit."""
         self._dtypes()
         path = self.folder / "outcomes"
-        if not DeltaTable.is_deltatable(str(path)):
+        if (table := self._table("outcomes")) is None:
             return
         if (written := self._written("outcomes")) < info.outcomes_sequence:
             raise StateError(
                 f"{path} is that of plan {written}, but plan {info.outcomes_sequence} was committed to it: restore the newer one, or move "
                 "this one away, and the outcomes begin anew."
             )
-        _check_files(DeltaTable(str(path)), path)
+        _check_files(table, path)
 
     def _save(self, info: StateInfo) -> None:
         self._make_folder()
-        _replace(self.folder / "state.json", json.dumps(asdict(info), indent=1))
+        places.replace(self.folder / "state.json", json.dumps(asdict(info), indent=1))
 
     def _write(self, name: str, rows: Iterable[pl.LazyFrame], plan: Plan, *, append: bool) -> None:
         if self._written(name) >= plan.sequence:
@@ -509,23 +550,22 @@ class AssetState:
 
     def _sink(self, name: str, rows: Iterable[pl.LazyFrame], *, append: bool, properties: CommitProperties | None) -> None:
         path = self.folder / name
-        before = set(path.rglob("*"))
-        path.mkdir(exist_ok=True, mode=0o700)
-        table = DeltaTable(str(path)) if DeltaTable.is_deltatable(str(path)) else None
-        known = {field.name for field in table.schema().fields} if table is not None else set()
-        parts = iter(rows)
-        first = next(parts)
-        if append and table is not None and not known.issuperset(first.collect_schema()):
-            # New columns are what Delta's own writer is for.
-            options = {"schema_mode": "merge", "commit_properties": properties, "writer_properties": WRITER}
-            pl.concat([first, *parts]).sink_delta(table, mode="append", delta_write_options=options)
-        else:
-            _add_files(path, table, first, parts, properties, append=append)
-        _flush(path, before)
+        with places.flushed(path):
+            places.make_folders(self.root, path)
+            table = self._table(name)
+            known = {field.name for field in table.schema().fields} if table is not None else set()
+            parts = iter(rows)
+            first = next(parts)
+            if append and table is not None and not known.issuperset(first.collect_schema()):
+                # New columns are what Delta's own writer is for.
+                options = {"schema_mode": "merge", "commit_properties": properties, "writer_properties": WRITER}
+                pl.concat([first, *parts]).sink_delta(table, mode="append", delta_write_options=options)
+            else:
+                _add_files(path, table, first, parts, properties, append=append)
 
 
 def _add_files(
-    path: Path,
+    path: Place,
     table: DeltaTable | None,
     first: pl.LazyFrame,
     others: Iterable[pl.LazyFrame],
@@ -544,40 +584,50 @@ def _add_files(
         table.create_write_transaction([*added], mode, schema, [], commit_properties=properties)
 
 
-def _add_file(path: Path, rows: pl.LazyFrame) -> AddAction:
-    file = path / f"part-{uuid.uuid4()}.parquet"
+def _add_file(path: Place, rows: pl.LazyFrame) -> AddAction:
+    name = f"part-{uuid.uuid4()}.parquet"
+    file = str(path / name)
     rows.sink_parquet(file, row_group_size=DELTA_GROUP_ROWS, compression="zstd", compression_level=1)
     stats = {"numRecords": pl.scan_parquet(file).select(pl.len()).collect().item()}
-    return AddAction(file.name, file.stat().st_size, {}, int(time.time() * 1000), True, json.dumps(stats))
+    return AddAction(name, places.size(path / name), {}, int(time.time() * 1000), True, json.dumps(stats))
 
 
-def all_states(root: Path) -> list[AssetState]:
+def _temporary() -> Path:
+    """Where this user's working folders are."""
+    return Path(tempfile.gettempdir()) / f"cio_dagster-{os.getuid()}"
+
+
+def all_states(root: Place) -> list[AssetState]:
     """Every asset partition that has a folder under a state root. (One with a name too long for its folder is known once a run committed.)"""
     found = []
-    for folder in sorted(root.glob("[!.]*/*/*")):
-        workspace, asset, last = folder.relative_to(root).parts
-        partition = None if last == "whole" else _unquoted(last.removeprefix("partition="))
-        state = AssetState(root, _unquoted(workspace), _unquoted(asset), partition)
-        report = folder / "report.json"
-        if state.folder != folder and report.exists():
-            names = json.loads(report.read_text())
-            state = AssetState(root, _unquoted(workspace), names["asset"], names["partition"])
-        if state.folder == folder and folder.is_dir():
-            found.append(state)
-    return found
+    for workspace in places.folders(root):
+        for asset in [] if workspace.startswith(".") else places.folders(root / workspace):
+            found += [_of_folder(root, workspace, asset, last) for last in places.folders(root / workspace / asset)]
+    return [state for state in found if state is not None]
 
 
-def outcomes(root: Path | str, *, workspace: str | None = None, asset: str | None = None) -> pl.LazyFrame:
+def _of_folder(root: Place, workspace: str, asset: str, last: str) -> AssetState | None:
+    folder = root / workspace / asset / last
+    partition = None if last == "whole" else _unquoted(last.removeprefix("partition="))
+    state = AssetState(root, _unquoted(workspace), _unquoted(asset), partition)
+    if state.folder != folder and (folder / "report.json").exists():
+        names = json.loads((folder / "report.json").read_text())
+        state = AssetState(root, _unquoted(workspace), names["asset"], names["partition"])
+    return state if state.folder == folder else None
+
+
+def outcomes(root: Place | str, *, workspace: str | None = None, asset: str | None = None) -> pl.LazyFrame:
     """The outcomes of all asset partitions under a state root, of one workspace or one asset if named (schema OUTCOMES_SCHEMA)."""
-    pattern = f"{_quoted(workspace) if workspace else '*'}/{_quoted(asset) if asset else '*'}/*/outcomes"
-    tables = [pl.scan_delta(str(path)) for path in sorted(Path(root).glob(pattern))]
-    return pl.concat(tables) if tables else pl.LazyFrame(schema=OUTCOMES_SCHEMA)
+    states = all_states(state_root(root) if isinstance(root, str) else root)
+    chosen = [state for state in states if workspace in (None, state.workspace) and asset in (None, state.asset)]
+    return pl.concat([pl.LazyFrame(schema=OUTCOMES_SCHEMA), *(state.outcomes() for state in chosen)])
 
 
-def last_reports(root: Path, workspace: str, asset: str) -> list[dict[str, Any]]:
+def last_reports(root: Place, workspace: str, asset: str) -> list[dict[str, Any]]:
     """The reports of the last run of each partition of an asset, as JSON."""
     folder = AssetState(root, workspace, asset).folder.parent
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("*/report.json"))]
+    paths = [folder / name / "report.json" for name in places.folders(folder)]
+    return [json.loads(path.read_text()) for path in paths if path.exists()]
 
 
 def _sent(column: str, own: dict[str, str]) -> bool:
@@ -607,52 +657,24 @@ def _unquoted(folder: str) -> str:
     return "" if folder == "~" else unquote(folder.replace("~", "%"))
 
 
-def _replace(path: Path, text: str) -> None:
-    """Write a file whole, or leave the one that was there."""
-    partial = path.with_suffix(path.suffix + ".partial")
-    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.rename(path)
-    _sync(path.parent)
-
-
-def _check_log(path: Path) -> None:
+def _check_log(path: Place) -> None:
     """Raise StateError where a table's log has an empty entry, which Delta takes for one that changed nothing."""
-    for log in (path / "_delta_log").glob("*.json"):
-        if log.stat().st_size == 0:
-            raise StateError(f"{log} is empty: restore it, or move the folder above {path} away to start anew.")
+    for name, size in places.sizes(path / "_delta_log").items():
+        if name.endswith(".json") and size == 0:
+            raise StateError(
+                f"{path / '_delta_log' / name} is empty: restore it, or move the folder above {path} away to start anew."
+            )
 
 
-def _check_files(table: DeltaTable, path: Path) -> None:
+def _check_files(table: DeltaTable, path: Place) -> None:
     """Raise StateError where a file of a table is missing, or has another size than was written."""
-    files = pl.DataFrame(table.get_add_actions(flatten=True)).select("path", "size_bytes")
-    for name, size in files.iter_rows():
-        found = (path / unquote(name)).stat().st_size if (path / unquote(name)).exists() else None
-        if found != size:
+    there = places.sizes(path)
+    for name, size in pl.DataFrame(table.get_add_actions(flatten=True)).select("path", "size_bytes").iter_rows():
+        if (found := there.get(unquote(name))) != size:
             raise StateError(
                 f"{path / name} has {found or 0:,} bytes of {size:,}: restore it, or move the folder above {path} away to start anew."
             )
 
 
-def _sync(path: Path) -> None:
-    """Have a file, or the names in a folder, on disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _other_format(path: Path, found: object, known: int) -> str:
+def _other_format(path: Place, found: object, known: int) -> str:
     return f"{path} has format {found}; this version of cio_dagster reads format {known}. Install the version that wrote it, or a newer one."
-
-
-def _flush(folder: Path, before: set[Path]) -> None:
-    """Make what is new in a folder its owner's alone, and have it on disk: Delta leaves both to the system, but the plan goes after this."""
-    new = [path for path in folder.rglob("*") if path not in before]
-    for path in new:
-        path.chmod(0o700 if path.is_dir() else 0o600)
-    for path in {*new, *(each.parent for each in new)}:
-        _sync(path)

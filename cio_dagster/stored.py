@@ -14,14 +14,15 @@ The newest of each asset partition are kept, KEPT of them.
 from __future__ import annotations
 
 import json
-import shutil
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import polars as pl
 
+from cio_dagster import places
 from cio_dagster.errors import PlanChanged, StateError
-from cio_dagster.plan import Plan, bring_forward, read_plan, write_last
+from cio_dagster.places import StorePath
+from cio_dagster.plan import MANIFEST, Plan, bring_forward, read_manifest, write_last
 from cio_dagster.state import AssetState, StateInfo
 
 KEPT = 3
@@ -51,29 +52,39 @@ class Stored:
         """What `apply` takes: the dry run's id."""
         return self.plan.run_id
 
-    def save(self) -> None:
-        """Write it, all but the plan, which is there."""
-        content = {name: value for name, value in asdict(self).items() if name != "plan"}
-        write_last(self.plan.folder / MADE_FOR, json.dumps(content, indent=1))
+    def to_json(self) -> str:
+        """All but the plan."""
+        return json.dumps({name: value for name, value in asdict(self).items() if name != "plan"}, indent=1)
 
 
 def keep(state: AssetState, plan: Plan, info: StateInfo, options: dict[str, Any]) -> None:
     """Store the plan of a dry run, made in its folder there, and remove those that are too old, or were never finished."""
-    Stored(plan, info.environment_id, info.started_at, options).save()
-    found = {each.plan.folder: each for each in stored(state)}
-    newest = sorted(found, key=lambda folder: found[folder].plan.made_at)[-KEPT:]
-    for folder in state.plans_folder.iterdir():
-        if folder not in newest:
-            shutil.rmtree(folder)
+    write_last(plan.folder / MADE_FOR, Stored(plan, info.environment_id, info.started_at, options).to_json())
+    place = state.dry_run_place(plan.run_id)
+    if isinstance(place, StorePath):
+        places.upload(plan.folder, place, last=MADE_FOR)
+        places.remove(plan.folder)
+    newest = [state.dry_run_place(each.id) for each in stored(state)[-KEPT:]]
+    for name in places.folders(state.plans):
+        if state.plans / name not in newest:
+            places.remove(state.plans / name)
 
 
 def stored(state: AssetState) -> list[Stored]:
-    """The plans that are stored of an asset partition, oldest first."""
+    """The plans that are stored of an asset partition, oldest first; of a state in an object store, without their files."""
     found = []
-    for path in state.plans_folder.glob(f"*/{MADE_FOR}"):
-        if (plan := read_plan(path.parent)) is not None:
-            found.append(Stored(plan, **json.loads(path.read_text())))
+    for name in places.folders(state.plans):
+        place = state.plans / name
+        if (place / MADE_FOR).exists() and (place / MANIFEST).exists():
+            plan = read_manifest((place / MANIFEST).read_text(), state.working_folder / "plans" / name)
+            found.append(Stored(plan, **json.loads((place / MADE_FOR).read_text())))
     return sorted(found, key=lambda each: each.plan.made_at)
+
+
+def applied(state: AssetState, shown: Stored, run_id: str) -> None:
+    """Note that a run applies a stored plan."""
+    noted = replace(shown, applied_by=[*shown.applied_by, run_id])
+    places.replace(state.dry_run_place(shown.id) / MADE_FOR, noted.to_json())
 
 
 def reads_all(state: AssetState, id: str) -> bool:
@@ -96,6 +107,9 @@ def find(state: AssetState, id: str, environment_id: int) -> Stored:
             f"Nothing was sent: plan {id} of {what} was made for workspace {found.environment_id}, but the credentials belong to workspace "
             f"{environment_id}. Do a dry run with these, and apply that."
         )
+    place = state.dry_run_place(id)
+    if isinstance(place, StorePath):
+        places.download(place, found.plan.folder)
     return found
 
 

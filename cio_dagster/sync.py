@@ -24,9 +24,11 @@ from cio_dagster import guards, stored
 from cio_dagster.changes import write_changes
 from cio_dagster.commit import commit, record_stop
 from cio_dagster.deliver import Connection, Progress
-from cio_dagster.errors import DeliveryError, PlanChanged, SpecError, StateError, SyncError
+from cio_dagster.errors import DeliveryError, PlanChanged, SpecError, StateError, StateUnavailable, SyncError
 from cio_dagster.incremental import Read, check_still_good
 from cio_dagster.key_partitions import slice_of
+from cio_dagster.lock import Held
+from cio_dagster.places import StorePath, reason
 from cio_dagster.plan import Plan, make_plan
 from cio_dagster.report import Report, plan_report
 from cio_dagster.specs import AnySpec, Collection, Event, ManualSegment, Object, read_spec
@@ -111,9 +113,9 @@ def sync(
     if state.partition is not None and spec.unpartitionable:
         raise SpecError(f"{state.asset} cannot be partitioned: {spec.unpartitionable}")
     since = datetime.now(timezone.utc).isoformat()
-    with _full_disk(state), state.lock(run_id):
+    with _stored(state), state.lock(run_id) as held:
         with _timed(seconds, "recover"):
-            interrupted = state.plan()
+            interrupted = state.plan_under_way()
             recovered = recover(state)
             since = interrupted.made_at if interrupted and recovered else since
         if environment_id is None:
@@ -137,7 +139,7 @@ def sync(
             with _timed(seconds, "show"):
                 write_changes(plan, before, plan.folder / stored.CHANGES)
             stored.keep(state, plan, info, options.shaping)
-            report.plan_folder = str(plan.folder)
+            report.plan_folder = str(state.dry_run_place(run_id))
             return report
         if stops:
             _stop(state, plan, stops[0].guard, stops[0])
@@ -146,12 +148,14 @@ def sync(
                 plan = stored.to_apply(shown, plan, state)
             except PlanChanged as changed:
                 _stop(state, plan, "plan_changed", changed)
-            replace(shown, applied_by=[*shown.applied_by, run_id]).save()
+            stored.applied(state, shown, run_id)
             report.deferred = plan.deferred
 
         with _timed(seconds, "deliver"):
-            begun = _deliver(plan, spec, connection, report, progress)
+            plan = state.publish(plan)
+            begun = _deliver(plan, spec, connection, report, _while_held(held, progress))
         with _timed(seconds, "commit"):
+            held()
             committed = commit(state, plan, spec, begun=begun)
             state.tend(plan.sequence)
         report.count(committed.counted)
@@ -276,18 +280,37 @@ def _deliver(plan: Plan, spec: AnySpec, connection: Connection, report: Report, 
     return traffic.begun
 
 
+def _while_held(held: Held, progress: Progress | None) -> Progress:
+    """Progress that ends the sending where the lock is lost."""
+
+    def tick(done: int, total: int) -> None:
+        held()
+        if progress:
+            progress(done, total)
+
+    return tick
+
+
 @contextmanager
-def _full_disk(state: AssetState) -> Iterator[None]:
-    """Say a full disk as one: Python, Polars and Delta each have an error of their own for it."""
+def _stored(state: AssetState) -> Iterator[None]:
+    """Say a full disk as one, and an object store that cannot be reached: Python, Polars and Delta each have errors of their own for them."""
     try:
         yield
     except (OSError, pl.exceptions.PolarsError, DeltaError) as error:
         said = getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)
         # Parquet writers do not all say why they failed.
-        if not said and shutil.disk_usage(state.root).free > LEAST_FREE:
+        if not said and shutil.disk_usage(state.working_folder).free > LEAST_FREE:
+            # What the source's own lazy frame raises is not about the state.
+            if isinstance(state.root, StorePath) and (
+                not isinstance(error, pl.exceptions.PolarsError) or state.root.key in str(error)
+            ):
+                raise StateUnavailable(
+                    f"The state at {state.folder} could not be read or written ({reason(error)}). Run it again once it can be: that commits "
+                    "what Customer.io accepted, and sends the rest."
+                ) from error
             raise
         raise StateError(
-            f"The disk of {state.folder} is full ({error}). Make room and run it again: that commits what Customer.io accepted, and sends "
+            f"The disk of {state.working_folder} is full ({error}). Make room and run it again: that commits what Customer.io accepted, and sends "
             "the rest."
         ) from error
 

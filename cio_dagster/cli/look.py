@@ -13,6 +13,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from cio_dagster.errors import StateError
+from cio_dagster.lock import NOTE
 from cio_dagster.state import AssetState
 
 T = TypeVar("T")
@@ -40,7 +41,7 @@ def object_of(state: AssetState) -> str:
 
 def plan_text(state: AssetState) -> str:
     """The plan that an interrupted run left, or that a run is sending."""
-    plan = state.plan()
+    plan = state.plan_under_way()
     if plan is None:
         return ""
     return f"{plan.planned:,} operations of run {plan.run_id}, made at {plan.made_at[:19]}"
@@ -57,7 +58,7 @@ def last_run(state: AssetState) -> Mapping[str, Any]:
 
 def holder(state: AssetState) -> str:
     """Who holds the lock, by the note that the holder leaves beside it."""
-    note = state.folder / "lock.json"
+    note = state.folder / NOTE
     if not note.exists():
         return ""
     held = json.loads(note.read_text())

@@ -17,7 +17,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from cio_dagster import places
 from cio_dagster.errors import SyncError
+from cio_dagster.places import Place
 
 WIDTH = 200
 """Columns of the output where it goes to no terminal."""
@@ -111,9 +113,9 @@ def moment(milliseconds: int | None) -> str | None:
     return datetime.fromtimestamp(milliseconds / 1000, timezone.utc).isoformat(sep=" ", timespec="seconds")
 
 
-def size(folder: Path) -> str:
+def size(folder: Place) -> str:
     """How much is in a folder."""
-    found = float(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))
+    found = float(sum(places.sizes(folder).values()))
     for unit in ("B", "kB", "MB"):
         if found < 1000:
             return f"{found:.3g} {unit}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -106,7 +105,7 @@ def all_changes(outcome: Outcome) -> pl.LazyFrame:
 
 
 def _changes(report: Report) -> pl.LazyFrame:
-    return pl.scan_csv(Path(report.plan_folder) / CHANGES, schema=dict.fromkeys(COLUMNS, pl.String))
+    return pl.scan_csv(f"{report.plan_folder}/{CHANGES}", schema=dict.fromkeys(COLUMNS, pl.String))
 
 
 def _sample(report: Report, rows: int) -> list[dict[str, Any]]:

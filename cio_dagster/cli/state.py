@@ -16,8 +16,11 @@ import polars as pl
 from deltalake import DeltaTable
 from pydantic import SecretStr
 
+from cio_dagster import places
 from cio_dagster.cli import look, output
 from cio_dagster.deliver import Connection, check_connection, read_baseline
+from cio_dagster.lock import NOTE
+from cio_dagster.places import Place
 from cio_dagster.plan import Counts, Plan
 from cio_dagster.specs import AnySpec, Collection, Event, ManualSegment, Object
 from cio_dagster.state import FORGOTTEN, OUTCOMES_SCHEMA, AssetState, all_states, state_root
@@ -26,15 +29,13 @@ CREDENTIALS = ("CIO_SITE_ID", "CIO_TRACK_API_KEY", "CIO_APP_API_KEY")
 
 
 @click.group(cls=output.Group, context_settings={"help_option_names": ["-h", "--help"]})
-@click.option(
-    "--state", envvar="CIO_STATE", required=True, metavar="FOLDER", help="The state's folder; by default CIO_STATE's."
-)
+@click.option("--state", envvar="CIO_STATE", required=True, metavar="PLACE", help="Where the state is; by default CIO_STATE's.")
 @click.option("--workspace", metavar="NAME", help="The workspace, where the folder holds several with such an asset.")
 @click.pass_context
 def main(context: click.Context, state: str, workspace: str | None) -> None:
     """Look at what syncs remember of Customer.io, and mend it."""
     root = state_root(state)
-    if not root.is_dir():
+    if not places.is_folder(root):
         raise click.ClickException(f"there is no folder {root}")
     context.obj = [found for found in all_states(root) if workspace in (None, found.workspace)]
 
@@ -192,8 +193,8 @@ def rebuild(states: list[AssetState], asset: str, partition: str | None, yes: bo
         if isinstance(spec, Object):
             click.echo("Attributes are not read: the next run sends every object of the source whole.")
         output.ask("Rebuild the snapshot?", yes)
-        if known is None and (damaged := state.folder / "snapshot").exists():
-            damaged.rename(_aside(state, "snapshot"))
+        if known is None and places.is_folder(damaged := state.folder / "snapshot"):
+            places.move(damaged, _aside(state, "snapshot"))
         now = datetime.now(timezone.utc)
         plan = Plan(
             state.plan_folder,
@@ -236,8 +237,8 @@ def forget(states: list[AssetState], asset: str, partition: str | None, keys: tu
         output.ask(f"Move the state of {len(chosen):,} asset partition{'s' * (len(chosen) > 1)} aside?", yes)
         for state in chosen:
             target = _aside(state, "whole" if state.partition is None else state.folder.name)
-            state.folder.rename(target)
-            (target / "lock.json").unlink()
+            places.move(state.folder, target)
+            (target / NOTE).unlink()
             click.echo(f"Moved to {target}.")
 
 
@@ -378,19 +379,17 @@ def _rows_of(state: AssetState, version: int) -> str:
 
 
 def _no_plan(state: AssetState) -> None:
-    if (plan := state.plan()) is not None:
+    if (plan := state.plan_under_way()) is not None:
         raise click.ClickException(
             f"{_name(state)} has the plan of an interrupted run ({plan.run_id}): run the asset first, which commits what was accepted"
         )
 
 
-def _aside(state: AssetState, name: str) -> Path:
+def _aside(state: AssetState, name: str) -> Place:
     """A new place for what is taken out of a state."""
     stamp = datetime.now(timezone.utc).strftime("%Y%m%dT%H%M%S.%f")
-    folder = state.root
-    for part in (FORGOTTEN, stamp, *state.folder.parent.relative_to(state.root).parts):
-        folder /= part
-        folder.mkdir(exist_ok=True, mode=0o700)
+    folder = state.root / FORGOTTEN / stamp / state.folder.parent.parent.name / state.folder.parent.name
+    places.make_folders(state.root, folder)
     return folder / name
 
 

@@ -68,15 +68,19 @@ def deliver(plan: Plan, spec: AnySpec, connection: Connection, traffic: Traffic,
     Refused rows are in the log, not raised. Raises DeliveryError when the plan cannot be sent to its end; what the log holds by then
     was answered, and the rest is pending.
     """
-    done = _Count()
+    done, log, total = _Count(), AnswerLog(plan.answers_path, plan.copied_to), plan.planned - plan.deferred
 
     async def call() -> None:
         async with Client(connection, traffic) as client:
-            with AnswerLog(plan.answers_path) as log:
+            with log:
                 await _Delivery(client, spec, log, done).send(plan)
 
-    total = plan.planned - plan.deferred
-    run_async(call, lambda: progress(done.value, total) if progress else None)
+    def tick() -> None:
+        log.copy()
+        if progress:
+            progress(done.value, total)
+
+    run_async(call, tick)
 
 
 class _Count:

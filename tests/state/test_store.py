@@ -119,10 +119,21 @@ def test_names_do_not_meet() -> None:
     assert len(folders) == len(names) * (len(names) + 1)
 
 
-@pytest.mark.parametrize("state", ["s3://bucket/state", "gs://b", "az://c", "https://x"])
-def test_a_root_that_is_no_folder_is_said(state: str) -> None:
-    with pytest.raises(StateError, match="local folder"):
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        ("https://x/y", "cannot be at https"),
+        ("s3://bucket", "s3://bucket/prefix"),
+        ("gs://", "gs://bucket/prefix"),
+        ("az://key:secret@container/state", "credentials are the environment's"),
+        ("s3://bucket/a b", "choose another"),
+        ("/a%20b", "choose another"),
+    ],
+)
+def test_a_place_where_no_state_can_be_is_said(state: str, said: str) -> None:
+    with pytest.raises(StateError, match=said) as caught:
         state_root(state)
+    assert "secret" not in str(caught.value)
 
 
 def test_a_root_with_odd_characters_is_said(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from deltalake import DeltaTable
 
+from cio_dagster import places
 from cio_dagster import state as state_room
 from cio_dagster.errors import GuardError, RequestRefused, Unavailable
 from cio_dagster.specs import Collection, Event, Person
@@ -77,7 +78,7 @@ def test_a_crash_in_upkeep_does_no_harm(engine: Engine, monkeypatch: pytest.Monk
             tend = AssetState.tend
 
             def tending(self: AssetState, sequence: int) -> None:
-                patched.setattr(state_room, "_flush", crash)
+                patched.setattr(places, "sync", crash)
                 tend(self, sequence)
 
             patched.setattr(AssetState, "tend", tending)

@@ -176,8 +176,8 @@ def test_wrong_usage_and_missing_folders(engine: Engine, tmp_path: Path) -> None
     assert runner.invoke(main, ["list"], env={"CIO_STATE": str(tmp_path)}).exit_code == 0
     missing = runner.invoke(main, ["--state", str(tmp_path / "none"), "list"])
     assert (missing.exit_code, "there is no folder" in missing.output) == (1, True)
-    bucket = runner.invoke(main, ["--state", "s3://bucket/x", "list"])
-    assert (bucket.exit_code, "local folder" in bucket.output) == (1, True)
+    bucket = runner.invoke(main, ["--state", "s3://bucket", "list"])
+    assert (bucket.exit_code, "s3://bucket/prefix" in bucket.output) == (1, True)
     run(engine, "polish", status=2) if engine.root.exists() else None
 
 

@@ -185,7 +185,7 @@ def test_a_limited_plan_sends_what_was_shown_and_no_more(engine: Engine) -> None
 def test_which_plans_are_stored(engine: Engine) -> None:
     for n in range(KEPT + 1):
         engine.sync(Person(), people(**{f"p{n}": "x"}), options=DRY)
-    folders = {each.name for each in engine.state().plans_folder.iterdir()}
+    folders = {each.name for each in engine.state().plans.iterdir()}
     assert folders == set(engine.last[1:])
     with pytest.raises(StateError, match=rf"no stored plan '{engine.last[0]}' of asset. .*: {engine.last[-1]}, ") as refused:
         apply(engine, Person(), people(p0="x"), engine.last[0])
@@ -194,7 +194,7 @@ def test_which_plans_are_stored(engine: Engine) -> None:
         apply(engine, Person(), people(p0="x"), "../plan")
     with pytest.raises(StateError, match=r"of asset p. There are .* none: run it with dry_run: true first"):
         engine.sync(Person(), people(a="x"), options=RunOptions(apply=engine.last[-1]), partition="p")
-    for path in engine.state().plans_folder.rglob("*"):
+    for path in engine.state().plans.rglob("*"):
         assert path.stat().st_mode & 0o077 == 0
 
 

@@ -1,0 +1,273 @@
+"""Where the state's files are: in local folders, or below a prefix of an object store (S3, Google Cloud Storage, Azure Blob Storage).
+
+A place is a `Path`, or a `StorePath`, which has as much of its ways as the state needs. What the two do differently is here, and in
+`cio_dagster.lock`. Credentials of object stores are those of the environment, as Delta Lake and Polars find them: AWS_*, GOOGLE_*, AZURE_*,
+or what the machine itself is given.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+SCHEMES = ("s3", "gs", "az")
+"""Of the object stores in which a state can be."""
+
+TRANSFERS = 8
+"""Files that are copied at a time."""
+
+
+@dataclass(frozen=True)
+class StorePath:
+    """A place in an object store, by its URL. Stores have no folders: a folder is whatever has objects below it.
+
+    Methods are those of `pathlib.Path`. They raise OSError, FileNotFoundError among them, with the store's own words.
+    """
+
+    url: str
+
+    def __truediv__(self, name: str) -> StorePath:
+        return StorePath(f"{self.url.rstrip('/')}/{name}")
+
+    def __str__(self) -> str:
+        return self.url
+
+    @property
+    def name(self) -> str:
+        """The last part."""
+        return self.url.rpartition("/")[2]
+
+    @property
+    def parent(self) -> StorePath:
+        """The place without its last part."""
+        return StorePath(self.url.rpartition("/")[0])
+
+    @property
+    def key(self) -> str:
+        """What the store calls it."""
+        return self.url.split("/", 3)[3]
+
+    @property
+    def store(self) -> ObjectStore:
+        """The bucket, or container."""
+        return _bucket("/".join(self.url.split("/", 3)[:3]))
+
+    def exists(self) -> bool:
+        """Whether it is an object."""
+        try:
+            with _told():
+                self.store.head(self.key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def read_bytes(self) -> bytes:
+        """The object's content."""
+        with _told():
+            return bytes(self.store.get(self.key).bytes())
+
+    def read_text(self) -> str:
+        """The same as text."""
+        return self.read_bytes().decode()
+
+    def unlink(self, missing_ok: bool = False) -> None:
+        """Remove the object. Not all stores say that it was not there."""
+        try:
+            with _told():
+                self.store.delete(self.key)
+        except FileNotFoundError:
+            if not missing_ok:
+                raise
+
+    def put(self, content: bytes | Path, mode: Any = "overwrite") -> dict[str, str]:
+        """Write the object whole, from memory or from a file; return its version, which as `mode` says: only over this one.
+
+        Raises FileExistsError where the object is not as `mode` ("create": not there) says.
+        """
+        from obstore.exceptions import AlreadyExistsError, PreconditionError
+
+        try:
+            with _told():
+                # S3 knows no conditions on uploads in parts; only files are that large.
+                found = self.store.put(self.key, content, mode=mode, use_multipart=None if isinstance(content, Path) else False)
+        except (AlreadyExistsError, PreconditionError) as error:
+            raise FileExistsError(reason(error)) from None
+        return {name: value for name, value in found.items() if isinstance(value, str)}
+
+    def read_version(self) -> tuple[bytes, dict[str, str]]:
+        """The content, and the version as `put` returns it."""
+        with _told():
+            found = self.store.get(self.key)
+            version = {name: found.meta[name] for name in ("e_tag", "version")}
+            return bytes(found.bytes()), {name: value for name, value in version.items() if value is not None}
+
+
+Place: TypeAlias = "Path | StorePath"
+
+
+@lru_cache
+def _bucket(url: str) -> ObjectStore:
+    from obstore.store import from_url
+
+    return from_url(url)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Say an object store's errors as those of the operating system, without what a URL may hold of a signature."""
+    from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
+
+    try:
+        yield
+    except (AlreadyExistsError, PreconditionError):
+        raise
+    except FileNotFoundError as error:
+        raise FileNotFoundError(reason(error)) from None
+    except BaseError as error:
+        raise OSError(reason(error)) from None
+
+
+def reason(error: BaseException) -> str:
+    """An error's text without the queries of URLs, of which signatures may be part."""
+    return re.sub(r"(\w+://[^\s?]+)\?\S+", r"\1", str(error))
+
+
+def is_folder(place: Place) -> bool:
+    """Whether there is such a folder; in an object store, anything below the place."""
+    return any(True for _ in _listed(place)) if isinstance(place, StorePath) else place.is_dir()
+
+
+def folders(place: Place) -> list[str]:
+    """The names of the folders in a place, sorted; none where there is no such place."""
+    if isinstance(place, StorePath):
+        with _told():
+            found = place.store.list_with_delimiter(f"{place.key}/")["common_prefixes"]
+        return sorted(each.rstrip("/").rpartition("/")[2] for each in found)
+    return sorted(each.name for each in place.iterdir() if each.is_dir()) if place.is_dir() else []
+
+
+def sizes(place: Place) -> dict[str, int]:
+    """The files anywhere below a place, by their names from there, with their bytes."""
+    if isinstance(place, StorePath):
+        return {key[len(place.key) + 1 :]: size for key, size in _listed(place)}
+    return {each.relative_to(place).as_posix(): each.stat().st_size for each in place.rglob("*") if each.is_file()}
+
+
+def size(place: Place) -> int:
+    """The bytes of a file."""
+    if isinstance(place, StorePath):
+        with _told():
+            return place.store.head(place.key)["size"]
+    return place.stat().st_size
+
+
+def _listed(place: StorePath) -> Iterator[tuple[str, int]]:
+    with _told():
+        for page in place.store.list(f"{place.key}/"):
+            yield from ((each["path"], each["size"]) for each in page)
+
+
+def make_folders(root: Place, folder: Place) -> None:
+    """Make a folder below a root, and those between, each its owner's alone."""
+    if isinstance(root, Path) and isinstance(folder, Path):
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for part in [*reversed(folder.relative_to(root).parents), folder.relative_to(root)]:
+            (root / part).mkdir(exist_ok=True, mode=0o700)
+
+
+def replace(place: Place, content: str | bytes) -> None:
+    """Write a file whole, or leave the one that was there."""
+    content = content.encode() if isinstance(content, str) else content
+    if isinstance(place, StorePath):
+        place.put(content)
+        return
+    partial = place.with_suffix(place.suffix + ".partial")
+    with os.fdopen(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.rename(place)
+    sync(place.parent)
+
+
+def remove(place: Place) -> None:
+    """Remove what is below a place, if anything is."""
+    if isinstance(place, StorePath):
+        with _told():
+            place.store.delete([key for key, _ in _listed(place)])
+    elif place.exists():
+        shutil.rmtree(place)
+
+
+def move(place: Place, target: Place) -> None:
+    """Move a folder. In an object store it is copied first: what is killed meanwhile leaves all of it at the old place, or at the new one."""
+    if isinstance(place, StorePath) and isinstance(target, StorePath):
+        source, goal = place, target
+        _each(lambda name: _copy(source / name, goal / name), list(sizes(source)))
+        remove(source)
+    elif isinstance(place, Path) and isinstance(target, Path):
+        place.rename(target)
+
+
+def upload(folder: Path, place: StorePath, last: str) -> None:
+    """Copy the files of a folder, one of them after all others."""
+    names = [each.name for each in folder.iterdir() if each.name != last]
+    _each(lambda name: (place / name).put(folder / name), names)
+    (place / last).put(folder / last)
+
+
+def download(place: StorePath, folder: Path) -> None:
+    """Copy the files of a place into a folder, made anew, its owner's alone."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, mode=0o700)
+    _each(lambda name: _fetch(place / name, folder / name), list(sizes(place)))
+
+
+def _copy(place: StorePath, target: StorePath) -> None:
+    with _told():
+        place.store.copy(place.key, target.key)
+
+
+def _fetch(place: StorePath, path: Path) -> None:
+    with _told(), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+        for chunk in place.store.get(place.key).stream():
+            file.write(chunk)
+
+
+def _each(copy: Callable[[str], object], names: list[str]) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(TRANSFERS) as pool:
+        list(pool.map(copy, names))
+
+
+def sync(path: Path) -> None:
+    """Have a file, or the names in a folder, on disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def flushed(place: Place) -> Iterator[None]:
+    """Make what becomes new in a folder its owner's alone, and have it on disk: Delta leaves both to the system, but the plan goes after it."""
+    before = set(place.rglob("*")) if isinstance(place, Path) else set()
+    yield
+    if isinstance(place, Path):
+        new = [path for path in place.rglob("*") if path not in before]
+        for path in new:
+            path.chmod(0o700 if path.is_dir() else 0o600)
+        for path in {*new, *(each.parent for each in new)}:
+            sync(path)
