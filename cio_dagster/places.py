@@ -185,6 +185,14 @@ def make_folders(root: Place, folder: Place) -> None:
             (root / part).mkdir(exist_ok=True, mode=0o700)
 
 
+def read(place: Place) -> bytes | None:
+    """A file's content; None where there is none."""
+    try:
+        return place.read_bytes()
+    except FileNotFoundError:
+        return None
+
+
 def replace(place: Place, content: str | bytes) -> None:
     """Write a file whole, or leave the one that was there."""
     content = content.encode() if isinstance(content, str) else content

@@ -303,13 +303,7 @@ def bring_forward(plan: Plan, keys: pl.LazyFrame) -> Plan:
     return limited
 
 
-def read_plan(folder: Path) -> Plan | None:
-    """The plan in a folder, or None where there is none (or one that was never finished)."""
-    path = folder / MANIFEST
-    return read_manifest(path.read_text(), folder) if path.exists() else None
-
-
-def read_manifest(text: str, folder: Path) -> Plan:
+def read_manifest(text: str | bytes, folder: Path) -> Plan:
     """The plan whose files are, or are to be, in a folder, by its manifest."""
     manifest = json.loads(text)
     read = read_of(manifest.get("read"))

@@ -198,14 +198,14 @@ class AssetState:
     def info(self) -> StateInfo | None:
         """The content of `state.json`; None before the first run. Raises StateError for a format of another version."""
         path = self.folder / "state.json"
-        if not path.exists():
-            if DeltaTable.is_deltatable(str(self.folder / "snapshot")):
-                raise StateError(
-                    f"{path} is missing, but there is a snapshot beside it: restore it, or move {self.folder} away."
-                )
-            return None
         try:
-            found = json.loads(path.read_text())
+            if (content := places.read(path)) is None:
+                if DeltaTable.is_deltatable(str(self.folder / "snapshot")):
+                    raise StateError(
+                        f"{path} is missing, but there is a snapshot beside it: restore it, or move {self.folder} away."
+                    )
+                return None
+            found = json.loads(content)
             version = found["format"]
             info = StateInfo(**found) if version == FORMAT else None
         except (ValueError, KeyError, TypeError, OSError) as error:
@@ -247,7 +247,7 @@ class AssetState:
                 description = table.metadata().description or DESCRIPTION
                 if description != DESCRIPTION:
                     raise StateError(_other_format(path, description.rpartition(" ")[2], FORMAT))
-                written, info = table.transaction_version(APP) or 0, self.info()
+                written, info = _transaction(table), self.info()
                 if info is not None and written < info.snapshot_sequence:
                     raise StateError(
                         f"{path} is that of plan {written}, but plan {info.snapshot_sequence} was committed to it: restore the newer one, "
@@ -289,11 +289,11 @@ class AssetState:
         """The plan under way, if a run left one behind: what its manifest says. Raises StateError where that cannot be read."""
         path = self._plan_place / MANIFEST
         try:
-            text = path.read_text() if path.exists() else None
-            version = PLAN_FORMAT if text is None else json.loads(text)["format"]
-            if version != PLAN_FORMAT:
+            if (content := places.read(path)) is None:
+                return None
+            if (version := json.loads(content)["format"]) != PLAN_FORMAT:
                 raise StateError(_other_format(path, version, PLAN_FORMAT))
-            return None if text is None else read_manifest(text, self.plan_folder)
+            return read_manifest(content, self.plan_folder)
         except (ValueError, KeyError, TypeError, OSError) as error:
             raise self._damaged_plan(error) from error
 
@@ -331,7 +331,8 @@ class AssetState:
         """Rows that may be in Customer.io or not: `_key` and identifiers. None where all is known. Raises StateError where it is damaged."""
         path = self.folder / UNSETTLED
         try:
-            return pl.read_parquet(BytesIO(path.read_bytes())).lazy() if path.exists() else None
+            content = places.read(path)
+            return None if content is None else pl.read_parquet(BytesIO(content)).lazy()
         except (OSError, pl.exceptions.PolarsError) as error:
             then = "restore it, or remove it. Then rows whose sending was interrupted are taken for unsent."
             raise self._damaged(path, error, then) from error
@@ -347,8 +348,8 @@ class AssetState:
 
     def watermark(self) -> Watermark | None:
         """How far the source was read; None where the next run is to read all of it."""
-        path = self.folder / WATERMARK
-        return Watermark(**json.loads(path.read_text())) if path.exists() else None
+        content = places.read(self.folder / WATERMARK)
+        return None if content is None else Watermark(**json.loads(content))
 
     def write_watermark(self, mark: Watermark | None) -> None:
         """Replace it."""
@@ -367,7 +368,7 @@ class AssetState:
 
     def append_outcomes(self, rows: pl.LazyFrame) -> None:
         """Append outcomes that are of no plan to be committed."""
-        self._sink("outcomes", [rows], append=True, properties=None)
+        self._sink("outcomes", self._table("outcomes"), [rows], append=True, properties=None)
 
     def outcomes(self) -> pl.LazyFrame:
         """What became of every row of every run of this asset partition (schema OUTCOMES_SCHEMA)."""
@@ -394,7 +395,7 @@ class AssetState:
         if snapshot is not None and len(keys):
             kept = snapshot.join(pl.LazyFrame({"_key": keys}), on="_key", how="anti")
             properties = CommitProperties(custom_metadata={"run_id": run_id, "put_back": str(len(keys))})
-            self._sink("snapshot", [kept], append=False, properties=properties)
+            self._sink("snapshot", self._table("snapshot"), [kept], append=False, properties=properties)
         self.append_outcomes(lines.lazy())
 
     def close_plan(self, plan: Plan) -> None:
@@ -440,7 +441,8 @@ class AssetState:
         """The spec of the last committed plan; None before the first commit. Raises StateError where it cannot be read."""
         path = self.folder / "spec.json"
         try:
-            return read_spec(json.loads(path.read_text())) if path.exists() else None
+            content = places.read(path)
+            return None if content is None else read_spec(json.loads(content))
         except (ValueError, TypeError, OSError) as error:
             raise self._damaged(path, error, "run the asset once, which writes it anew.") from error
 
@@ -448,7 +450,8 @@ class AssetState:
         """The report of the last run, as JSON."""
         path = self.folder / "report.json"
         try:
-            found: dict[str, Any] | None = json.loads(path.read_text()) if path.exists() else None
+            content = places.read(path)
+            found: dict[str, Any] | None = None if content is None else json.loads(content)
         except (ValueError, OSError) as error:
             raise self._damaged(path, error, "remove it; the next run writes it anew.") from error
         return found
@@ -494,7 +497,8 @@ class AssetState:
     def _dtypes(self) -> dict[str, pl.DataType]:
         path = self.folder / DTYPES
         try:
-            return dict(pl.read_parquet_schema(BytesIO(path.read_bytes()))) if path.exists() else {}
+            content = places.read(path)
+            return {} if content is None else dict(pl.read_parquet_schema(BytesIO(content)))
         except (OSError, pl.exceptions.PolarsError) as error:
             then = "restore it, or remove it. Then attributes of the snapshot are read as text until the next run."
             raise self._damaged(path, error, then) from error
@@ -510,8 +514,7 @@ class AssetState:
     def _written(self, name: str) -> int:
         """The plan that a table was last written for; 0 where there is none. Raises StateError where the table's log is damaged."""
         _check_log(self.folder / name)
-        table = self._table(name)
-        return (None if table is None else table.transaction_version(APP)) or 0
+        return _transaction(self._table(name))
 
     def versions(self) -> dict[str, int]:
         """The Delta versions of the tables that are there."""
@@ -524,7 +527,8 @@ class AssetState:
         path = self.folder / "outcomes"
         if (table := self._table("outcomes")) is None:
             return
-        if (written := self._written("outcomes")) < info.outcomes_sequence:
+        _check_log(path)
+        if (written := _transaction(table)) < info.outcomes_sequence:
             raise StateError(
                 f"{path} is that of plan {written}, but plan {info.outcomes_sequence} was committed to it: restore the newer one, or move "
                 "this one away, and the outcomes begin anew."
@@ -536,9 +540,12 @@ class AssetState:
         places.replace(self.folder / "state.json", json.dumps(asdict(info), indent=1))
 
     def _write(self, name: str, rows: Iterable[pl.LazyFrame], plan: Plan, *, append: bool) -> None:
-        if self._written(name) >= plan.sequence:
+        _check_log(self.folder / name)
+        table = self._table(name)
+        if _transaction(table) >= plan.sequence:
             return
-        if plan.versions is not None and (version := self.versions().get(name)) != plan.versions.get(name):
+        version = None if table is None else table.version()
+        if plan.versions is not None and version != plan.versions.get(name):
             raise StateError(
                 f"{self.folder / name} is at version {version}, not at {plan.versions.get(name)} as when plan {plan.sequence} was made on it, and "
                 f"the commit between is not that plan's, or not whole: remove that version's file from its _delta_log."
@@ -546,13 +553,21 @@ class AssetState:
         properties = CommitProperties(
             app_transactions=[Transaction(APP, plan.sequence)], custom_metadata={"run_id": plan.run_id, "made_at": plan.made_at}
         )
-        self._sink(name, rows, append=append, properties=properties)
+        self._sink(name, table, rows, append=append, properties=properties)
 
-    def _sink(self, name: str, rows: Iterable[pl.LazyFrame], *, append: bool, properties: CommitProperties | None) -> None:
+    def _sink(
+        self,
+        name: str,
+        table: DeltaTable | None,
+        rows: Iterable[pl.LazyFrame],
+        *,
+        append: bool,
+        properties: CommitProperties | None,
+    ) -> None:
+        """Write the version after that of `table`. Raises DeltaError where another has done so meanwhile."""
         path = self.folder / name
         with places.flushed(path):
             places.make_folders(self.root, path)
-            table = self._table(name)
             known = {field.name for field in table.schema().fields} if table is not None else set()
             parts = iter(rows)
             first = next(parts)
@@ -562,6 +577,11 @@ class AssetState:
                 pl.concat([first, *parts]).sink_delta(table, mode="append", delta_write_options=options)
             else:
                 _add_files(path, table, first, parts, properties, append=append)
+
+
+def _transaction(table: DeltaTable | None) -> int:
+    """The plan that a table was last written for; 0 where there is none."""
+    return (None if table is None else table.transaction_version(APP)) or 0
 
 
 def _add_files(
@@ -610,8 +630,8 @@ def _of_folder(root: Place, workspace: str, asset: str, last: str) -> AssetState
     folder = root / workspace / asset / last
     partition = None if last == "whole" else _unquoted(last.removeprefix("partition="))
     state = AssetState(root, _unquoted(workspace), _unquoted(asset), partition)
-    if state.folder != folder and (folder / "report.json").exists():
-        names = json.loads((folder / "report.json").read_text())
+    if state.folder != folder and (report := places.read(folder / "report.json")) is not None:
+        names = json.loads(report)
         state = AssetState(root, _unquoted(workspace), names["asset"], names["partition"])
     return state if state.folder == folder else None
 
@@ -626,8 +646,8 @@ def outcomes(root: Place | str, *, workspace: str | None = None, asset: str | No
 def last_reports(root: Place, workspace: str, asset: str) -> list[dict[str, Any]]:
     """The reports of the last run of each partition of an asset, as JSON."""
     folder = AssetState(root, workspace, asset).folder.parent
-    paths = [folder / name / "report.json" for name in places.folders(folder)]
-    return [json.loads(path.read_text()) for path in paths if path.exists()]
+    found = [places.read(folder / name / "report.json") for name in places.folders(folder)]
+    return [json.loads(report) for report in found if report is not None]
 
 
 def _sent(column: str, own: dict[str, str]) -> bool:

@@ -74,10 +74,10 @@ def stored(state: AssetState) -> list[Stored]:
     """The plans that are stored of an asset partition, oldest first; of a state in an object store, without their files."""
     found = []
     for name in places.folders(state.plans):
-        place = state.plans / name
-        if (place / MADE_FOR).exists() and (place / MANIFEST).exists():
-            plan = read_manifest((place / MANIFEST).read_text(), state.working_folder / "plans" / name)
-            found.append(Stored(plan, **json.loads((place / MADE_FOR).read_text())))
+        made_for, manifest = (places.read(state.plans / name / each) for each in (MADE_FOR, MANIFEST))
+        if made_for is not None and manifest is not None:
+            plan = read_manifest(manifest, state.working_folder / "plans" / name)
+            found.append(Stored(plan, **json.loads(made_for)))
     return sorted(found, key=lambda each: each.plan.made_at)
 
 

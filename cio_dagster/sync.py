@@ -152,8 +152,7 @@ def sync(
             report.deferred = plan.deferred
 
         with _timed(seconds, "deliver"):
-            plan = state.publish(plan)
-            begun = _deliver(plan, spec, connection, report, _while_held(held, progress))
+            begun = _deliver(state, plan, spec, connection, report, _while_held(held, progress))
         with _timed(seconds, "commit"):
             held()
             committed = commit(state, plan, spec, begun=begun)
@@ -266,13 +265,15 @@ def event_start(spec: AnySpec, state: AssetState, info: StateInfo) -> datetime |
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
-def _deliver(plan: Plan, spec: AnySpec, connection: Connection, report: Report, progress: Progress | None) -> int:
+def _deliver(
+    state: AssetState, plan: Plan, spec: AnySpec, connection: Connection, report: Report, progress: Progress | None
+) -> int:
     """Send a plan; return the position up to which sending came."""
     if not (plan.planned - plan.deferred or plan.replaces):
         return 0
     traffic = delivery.Traffic()
     try:
-        delivery.deliver(plan, spec, connection, traffic, progress)
+        delivery.deliver(state.publish(plan), spec, connection, traffic, progress)
     except DeliveryError as error:
         report.error = error
     report.requests, report.bytes, report.retries = traffic.requests, traffic.bytes, traffic.retries

@@ -15,6 +15,7 @@ import pytest
 from pydantic import SecretStr
 
 from cio_dagster.deliver import Connection
+from cio_dagster.places import Place
 from cio_dagster.report import Report
 from cio_dagster.sandbox.process import RunningSandbox, run_sandbox
 from cio_dagster.sandbox.settings import Settings
@@ -56,7 +57,7 @@ class Engine:
     """Syncs into one sandbox, with the state in one folder."""
 
     sandbox: RunningSandbox
-    root: Path
+    root: Place
     runs: int = 0
     last: list[str] = field(default_factory=list)
 
@@ -122,7 +123,7 @@ def check_counts(report: Report) -> None:
         assert done + report.refused + report.pending == written + planned.delete
 
 
-def check_outcomes(report: Report, root: Path) -> None:
+def check_outcomes(report: Report, root: Place) -> None:
     """The outcomes of a run account for every source row."""
     table = outcomes(root).filter(
         pl.col("run_id") == report.run_id,

@@ -22,7 +22,6 @@ import threading
 import time
 import traceback
 import types
-from pathlib import Path
 from typing import Any
 
 # The rooms without the package's face, which imports Dagster: that takes longer than all else here.
@@ -39,7 +38,7 @@ from pydantic import SecretStr  # noqa: E402
 from cio_dagster.deliver import Connection  # noqa: E402
 from cio_dagster.errors import SyncError  # noqa: E402
 from cio_dagster.specs import read_spec  # noqa: E402
-from cio_dagster.state import AssetState  # noqa: E402
+from cio_dagster.state import AssetState, state_root  # noqa: E402
 from cio_dagster.sync import RunOptions, sync  # noqa: E402
 
 HOME = package.__path__[0]
@@ -115,7 +114,7 @@ def run(job: dict[str, Any], answer: int) -> None:
     connection = Connection(**keys, track_url=job["url"], app_url=job["url"], **settings)
     spec = read_spec(job["spec"])
     frame = pl.DataFrame(job["rows"], schema=job["schema"]).lazy()
-    state = AssetState(Path(job["root"]), "workspace", job["asset"])
+    state = AssetState(state_root(job["root"]), "workspace", job["asset"])
     begun = time.monotonic()
     try:
         report = sync(frame, spec, state, connection, run_id=job["run"], options=RunOptions(**job.get("options", {})))

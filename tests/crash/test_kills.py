@@ -15,12 +15,12 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
+from cio_dagster.places import Place
 from cio_dagster.sandbox.process import RunningSandbox, run_sandbox
 from cio_dagster.specs import AnySpec, Collection, Device, Event, ManualSegment, Object, Person, Relationship
 from cio_dagster.state import AssetState, outcomes
@@ -102,7 +102,7 @@ class Story:
     kind: str
     sandbox: RunningSandbox
     nursery: Nursery
-    root: Path
+    root: Place
     chance: random.Random
     source: list[dict[str, Any]] = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)

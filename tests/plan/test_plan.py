@@ -16,7 +16,7 @@ from polars.io.plugins import register_io_source
 
 from cio_dagster import Collection, Device, Event, ManualSegment, Object, Person, Relationship
 from cio_dagster.errors import SpecError
-from cio_dagster.plan import DTYPES, FORMAT, MANIFEST, OPERATIONS, REJECTED, Counts, Plan, read_plan
+from cio_dagster.plan import DTYPES, FORMAT, MANIFEST, OPERATIONS, REJECTED, Counts, Plan, read_manifest
 from cio_dagster.specs import AnySpec, read_spec
 from tests.plans import NOW, plan_of, planned
 
@@ -31,6 +31,12 @@ EVERY: list[tuple[AnySpec, pl.DataFrame]] = [
     (Object(object_type_id=1, column="id"), FRAME),
     (Relationship(object_type_id=1, object_column="o"), FRAME.with_columns(o=pl.lit("o"))),
 ]
+
+
+def read_plan(folder: Path) -> Plan | None:
+    """The plan in a folder; a folder without a manifest has none."""
+    path = folder / MANIFEST
+    return read_manifest(path.read_text(), folder) if path.exists() else None
 
 
 @pytest.fixture(params=EVERY, ids=lambda each: each[0].object)
