@@ -85,7 +85,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
     """Writes what an asset returns to Customer.io, as the spec in the asset's definition metadata says.
 
     state
-        The folder where snapshots, outcomes and plans are kept (see `cio_dagster.state`).
+        Where snapshots, outcomes and plans are kept: a folder, or s3://, gs:// or az:// with bucket and prefix (see `cio_dagster.state`).
     show_values
         Whether metadata, observations, checks and logs may show what rows hold: keys, values before and after, Customer.io's words about
         them. With False they show numbers and names, and of a key the first 12 digits of its SHA-256. The snapshot, the outcomes table and
