@@ -1,9 +1,13 @@
+"""An object store: one that speaks S3, of this machine; or where `CIO_TEST_STORE` says, `az://container`, with credentials in the environment."""
+
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,12 +19,15 @@ from tests.engine import Engine, engine, shared_sandbox
 
 __all__ = ["engine", "shared_sandbox"]
 
-BUCKET, SECRET = "states", "s3-secret-key-77d0"
+SECRET = "s3-secret-key-77d0"
 
 
 @pytest.fixture(scope="session")
-def s3() -> Iterator[dict[str, str]]:
-    """A server that speaks S3, with one bucket; and the variables by which it is found, which are the environment's while it runs."""
+def bucket() -> Iterator[StorePath]:
+    """A bucket, found by variables that are the environment's while it is there."""
+    if given := os.environ.get("CIO_TEST_STORE"):
+        yield StorePath(given)
+        return
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -37,8 +44,8 @@ def s3() -> Iterator[dict[str, str]]:
         for name, value in variables.items():
             patched.setenv(name, value)
         _wait(port)
-        boto3.client("s3").create_bucket(Bucket=BUCKET)
-        yield variables
+        boto3.client("s3").create_bucket(Bucket="states")
+        yield StorePath("s3://states")
         server.kill()
 
 
@@ -52,10 +59,10 @@ def _wait(port: int) -> None:
 
 
 @pytest.fixture
-def root(s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StorePath:
+def root(bucket: StorePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StorePath:
     """An empty place in the bucket; and temporary files that are this test's own."""
     machine(tmp_path / "first", monkeypatch)
-    return StorePath(f"s3://{BUCKET}/{tmp_path.name}/state")
+    return bucket / f"{uuid.uuid4().hex[:8]}-{tmp_path.name}" / "state"
 
 
 def machine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,6 @@ from cio_dagster.places import StorePath
 from cio_dagster.sandbox.process import run_sandbox
 from tests.crash.test_kills import FAULTS, INSIDE, SEED, Nursery, Story
 from tests.crash.test_kills import KILLS as MANY
-from tests.store.conftest import BUCKET
 
 KILLS = MANY // 4
 
@@ -22,13 +21,13 @@ REMOTE = [*INSIDE, "cio_dagster.places.upload", "cio_dagster.answers:AnswerLog.c
 
 @pytest.mark.parametrize("kind", ["event", "person"])
 def test_what_killed_machines_leave_behind_is_finished_by_others(
-    kind: str, s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str, root: StorePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     nursery, chance = Nursery(), random.Random(f"{SEED} {kind}")
     try:
         with run_sandbox() as sandbox:
-            story = Story(kind, sandbox, nursery, StorePath(f"s3://{BUCKET}/{tmp_path.name}"), chance)
+            story = Story(kind, sandbox, nursery, root, chance)
             place = story.state.folder
             assert isinstance(place, StorePath)
             while story.killed < KILLS:
