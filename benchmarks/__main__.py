@@ -53,7 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--only", nargs="+", choices=CASES, default=list(CASES), metavar="CASE", help=f"some of: {' '.join(CASES)}"
     )
     parser.add_argument(
-        "--publish", action="store_true", help="write into the repository: benchmarks/, docs/images/ and the README's figures"
+        "--publish",
+        action="store_true",
+        help="write into the repository: benchmarks/, docs/images/, the README's figures and docs/scale.md",
     )
     parser.add_argument("--read", type=Path, metavar="RESULTS.JSON", help="measure nothing, and show what was found before")
     given = parser.parse_args(arguments)

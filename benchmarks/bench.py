@@ -104,6 +104,12 @@ class Bench:
         """A folder for a state that is yet to be made."""
         return self.folder / f"state-{next(_numbers)}"
 
+    def copied(self, state: Path) -> Path:
+        """A copy of a state."""
+        copy = self.new_state()
+        shutil.copytree(state, copy)
+        return copy
+
     @cached_property
     def people(self) -> People:
         """At the size that most figures are about."""

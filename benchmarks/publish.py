@@ -1,4 +1,4 @@
-"""Figures into the repository: `results.json` and `results.md` here, the pictures in `docs/images`, and the README's section."""
+"""Figures into the repository: `results.json` and `results.md` here, the pictures in `docs/images`, the README's section, and docs/scale.md."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from benchmarks.cases.figures import FULL
 from benchmarks.plots import plot
 from benchmarks.readme import HEADING, IMAGES, LIMITS, PEERS, section
 from benchmarks.results import Results, write
+from benchmarks.scale.page import PAGE, page
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,3 +26,4 @@ def publish(results: Results) -> None:
         raise ValueError(f"{readme} has no section {HEADING.strip()!r}")
     _, following = re.split(r"(?m)^(?=## )", after, maxsplit=1)
     readme.write_text(before + heading + "\n" + section(results) + "\n" + following)
+    PAGE.write_text(page(results))

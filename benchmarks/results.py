@@ -24,7 +24,7 @@ class Row:
     name
         What other programs know it by.
     values
-        What each run found, in `unit`: `s`, `MB` (1,000,000 bytes), `rows/s`, `requests`, or `x` for a ratio of two figures of one run.
+        What each run found, in `unit`: `s`, `MB` (1,000,000 bytes), `bytes/row`, `rows/s`, `requests`, ..., or `x` for a ratio of two figures of one run.
     rows
         How many rows the seconds were for, where a rate makes sense.
     target, at_least

@@ -33,6 +33,24 @@ def changed_people(rows: int) -> str:
     return f"select {columns} from people_{rows} where n % {GONE} <> 0"
 
 
+def varied_people(database: Path, rows: int) -> tuple[str, str]:
+    """Make a table of people of 8 columns whose values no compression can guess, if it is not there.
+
+    Return the query that reads it, and the one that reads of it the 1 % of its rows that are changed.
+    """
+    columns = COLUMNS.split(", ")
+    with duckdb.connect(str(database)) as connection:
+        connection.execute(f"""
+            create table if not exists varied_{rows} as select
+                i as n, md5('c' || i)::uuid::varchar as customer_id, left(md5('e' || i), 16) || '@example.com' as email,
+                'Name ' || hash(i, 1) % 10000 as first_name, case when hash(i, 2) % 3 = 0 then 'free' else 'pro' end as plan,
+                (hash(i, 3) % 1000000) / 100 as lifetime_value, hash(i, 4) % 50 as orders,
+                make_timestamp(((1600000000 + hash(i, 5) % 100000000) * 1000000)::bigint) as created_at, hash(i, 6) % 2 = 0 as opted_in
+            from range({rows}) t(i)""")
+    changed = ", ".join("orders + 1 as orders" if name == "orders" else name for name in columns)
+    return f"select {COLUMNS} from varied_{rows}", f"select {changed} from varied_{rows} where n % {CHANGED} = 1"
+
+
 def touched_people(rows: int, touched: int) -> str:
     """The query that reads the table of `people` with the first rows changed, so many of them."""
     columns = COLUMNS.replace("orders", f"case when n < {touched} then orders + 1 else orders end as orders")

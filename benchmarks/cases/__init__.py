@@ -11,9 +11,10 @@ from benchmarks.cases.peers import peers
 from benchmarks.cases.people import growth, many, people
 from benchmarks.cases.segments import segments
 from benchmarks.cases.small import small
+from benchmarks.cases.state import state
 from benchmarks.results import Row
 
 CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
-    case.__name__: case for case in (people, many, growth, events, segments, small, peers, limits)
+    case.__name__: case for case in (people, many, growth, events, segments, state, small, peers, limits)
 }
 """By the name that `--only` takes."""
