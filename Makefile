@@ -26,7 +26,7 @@ test: .venv/test
 
 # The tests' warehouses are large; nothing else needs them.
 .venv/test: .venv/ready
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,warehouses,docs]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev,warehouses,deployment,docs]'
 	@touch $@
 
 # The pictures of the documentation, taken anew by the browser tests.

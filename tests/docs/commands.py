@@ -10,7 +10,23 @@ import click
 
 from tests.docs.pages import ROOT
 
-OTHERS = ("python", "python3", "pip", "source", "mkdir", "cd", "export", "unset", "curl", "npm", "dbt")
+OTHERS = (
+    "python",
+    "python3",
+    "pip",
+    "source",
+    "mkdir",
+    "cd",
+    "cp",
+    "export",
+    "unset",
+    "curl",
+    "npm",
+    "dbt",
+    "docker",
+    "helm",
+    "kubectl",
+)
 """Programs that are not ours, nor Dagster's."""
 
 
@@ -58,6 +74,10 @@ def _command(program: str) -> click.Command:
             from cio_dagster.cli.state import main
         case "dagster":
             from dagster._cli import cli as main
+        case "dagster-daemon":
+            from dagster._daemon.cli import cli as main
+        case "dagster-webserver":
+            from dagster_webserver.cli import cli as main
         case "dg":
             from dagster_dg_cli.cli import cli as main
         case _:

@@ -21,7 +21,7 @@ from tests.docs.pages import DOCS, PAGES, ROOT, blocks, fields, lost_links, name
 
 BY_PAGE = {name(page): blocks(page) for page in PAGES}
 LANGUAGES = {"python", "yaml", "json", "bash", "console", "sql", "toml", "mermaid", "text", ""}
-ELSEWHERE = {"tutorial.md", "testing.md", "yaml.md"}
+ELSEWHERE = {"deployment.md", "tutorial.md", "testing.md", "yaml.md"}
 """Pages of which the Python depends on what was written before: tests of their own run it."""
 PYTHON = {
     f"{page}-{number}": block.text
