@@ -9,7 +9,7 @@ from benchmarks.cases.figures import FULL
 from benchmarks.plots import plot
 from benchmarks.readme import HEADING, IMAGES, LIMITS, PEERS, section
 from benchmarks.results import Results, write
-from benchmarks.scale.page import PAGE, page
+from benchmarks.scale.write import write as write_scale
 
 ROOT = Path(__file__).parent.parent
 
@@ -26,4 +26,4 @@ def publish(results: Results) -> None:
         raise ValueError(f"{readme} has no section {HEADING.strip()!r}")
     _, following = re.split(r"(?m)^(?=## )", after, maxsplit=1)
     readme.write_text(before + heading + "\n" + section(results) + "\n" + following)
-    PAGE.write_text(page(results))
+    write_scale(results)

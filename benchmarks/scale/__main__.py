@@ -1,9 +1,9 @@
-"""`python -m benchmarks.scale`: write docs/scale.md from the published figures."""
+"""`python -m benchmarks.scale`: write docs/scale.md and its picture from the published figures."""
 
 from pathlib import Path
 
 from benchmarks.results import Results
-from benchmarks.scale.page import PAGE, page
+from benchmarks.scale.write import write
 
 if __name__ == "__main__":
-    PAGE.write_text(page(Results.read(Path(__file__).parent.parent / "results.json")))
+    write(Results.read(Path(__file__).parent.parent / "results.json"))

@@ -79,6 +79,8 @@ class Outcome:
     over: bool
     """Whether the last wave ended after the next one is due."""
     busy: float
+    backlog: Sequence[tuple[float, float]]
+    """Seconds into the day, and rows that changed and are not accepted: before and after each run's end."""
 
     @property
     def keeps_up(self) -> bool:
@@ -172,7 +174,15 @@ class _Day:
         latencies = [(run.ends - run.began, run.ends - run.since, run.rows) for run in self.done]
         skipped, over = self.skipped / self.plant.partitions / self.plant.waves, self.now > DAY + DAY / self.plant.waves
         busy = sum(run.ends - run.began for run in self.done) / self.plant.workers / max(DAY, self.now)
-        return Outcome(latencies, skipped, over, busy)
+        return Outcome(latencies, skipped, over, busy, self._backlog())
+
+    def _backlog(self) -> list[tuple[float, float]]:
+        points, accepted = [(0.0, 0.0)], 0.0
+        for run in self.done:
+            before = min(run.ends, DAY) / DAY * self.plant.changes - accepted
+            points += [(run.ends, max(before, 0)), (run.ends, max(before - run.rows, 0))]
+            accepted += run.rows
+        return points
 
     def _at(self, when: float, act: Callable[[], None]) -> None:
         heapq.heappush(self.events, (when, next(self.order), act))

@@ -18,6 +18,7 @@ from cio_dagster.plan import FORMAT as PLAN_FORMAT
 from cio_dagster.state import FORMAT as STATE_FORMAT
 from tests.deployment.files import COMPOSE, DEPLOY, ROOT, VALUES, environment
 from tests.docs.commands import check
+from tests.docs.pages import DOCS, section
 
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 LAST_STAGE = DOCKERFILE.rpartition("\nFROM ")[2]
@@ -84,6 +85,14 @@ def commands() -> list[list[str]]:
 @pytest.mark.parametrize("command", commands(), ids=lambda command: " ".join(command[:3]))
 def test_the_commands_exist(command: list[str]) -> None:
     check(shlex.join(command))
+
+
+def test_the_documentation_names_the_services_and_their_checks() -> None:
+    text = (DOCS / "deployment.md").read_text()
+    services = re.findall(r"^\| `(\w+)` \|", section(text, "## Docker Compose"), re.MULTILINE)
+    assert set(services) == {name for name, service in COMPOSE["services"].items() if "profiles" not in service}
+    for service in ("code", "daemon"):
+        assert shlex.join(COMPOSE["services"][service]["healthcheck"]["test"][1:]) in section(text, "## Health")
 
 
 def test_the_ports_are_those_that_are_asked() -> None:

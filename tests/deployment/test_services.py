@@ -29,6 +29,11 @@ def free_port() -> str:
         return str(found.getsockname()[1])
 
 
+def listens(port: str) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(port))) == 0
+
+
 @pytest.fixture(scope="module")
 def postgres() -> Iterator[dict[str, str]]:
     """What Dagster connects to Postgres by."""
@@ -83,7 +88,7 @@ def test_the_code_location_gets_healthy(services: dict[str, str], tmp_path: Path
     command = [each.replace("4000", port) for each in code["command"]]
     process = subprocess.Popen(command, env=given | services, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        while not healthy():
+        while not (listens(port) and healthy()):
             assert process.poll() is None, process.communicate()[0].decode()
             time.sleep(0.2)
     finally:
