@@ -265,7 +265,7 @@ simulated. `python -m benchmarks.scale` writes this page from [the figures](../b
 | measured | seconds of each room, memory, at 0.1, 1 and 10 million people of 8 columns; bytes of snapshot ({measured.snapshot_bytes:.1f} a row), outcomes ({measured.outcomes_bytes:.1f} a line), plan ({measured.plan_bytes:.0f} an operation) and requests ({measured.request_bytes:.0f} a row), with ids and e-mails that do not compress; a sync that reads the 1 % that changed, against a whole one ({measured.incremental:.2f} times the time) | [results](../benchmarks/results.md) |
 | extrapolated | time beyond 10 million rows in proportion, memory along the line of its logarithms (marked \\*); between 1 % and 100 % changed on a line | [model.py](../benchmarks/scale/model.py) |
 | assumed | {number(assumed.start_seconds)} s until a run's first line (a pod, Python, Dagster); {assumed.store_puts} writes and {assumed.store_gets} reads of the object store a run; a warehouse that counts {assumed.logical_bytes} bytes for a row; a source and a Customer.io that are never the slower side, but where it says so | `Assumed` there |
-| published | Customer.io's limits, each with its source below; list prices in US dollars: BigQuery on demand ${prices.scan_tib}/TiB, S3 Standard ${prices.stored_gb_month}/GB a month, ${prices.puts_1000} a thousand writes and ${prices.gets_1000} a thousand reads (us-east-1; as third parties quoted them in 2025 and 2026, before discounts: look yours up, they are arguments of the model) | `Prices` there |
+| published | Customer.io's limits, each with its source below; list prices in US dollars: BigQuery on demand ${prices.scan_tib}/TiB, S3 Standard ${prices.stored_gb_month}/GB a month, ${prices.puts_1000} a thousand writes and ${prices.gets_1000} a thousand reads (us-east-1), as adriennevermorel.com and devnotes.tech quote cloud.google.com/bigquery/pricing and aws.amazon.com/s3/pricing, looked up in November 2026; look yours up, they are arguments of the model | `Prices` there |
 
 ## Partitions
 
@@ -341,5 +341,5 @@ And the fewest workers for 100 million changes a day, one of which dies:
 | the even split of the rate | the workspace takes little more than what changes | more workers and slots than the times alone ask for |
 | starts of runs | {PARTITIONS * 10:,} partitions | larger partitions; several partitions a run ([Backfills](recipes/backfills.md)) |
 | memory | beyond 10 million rows a partition | more partitions |
-| Dagster's Postgres | some 10,000 runs a day | its retention settings, fewer waves; not computed here |
+| Dagster's Postgres | not measured | its retention settings, fewer waves |
 """

@@ -16,7 +16,7 @@ from jsonschema import validate
 
 from cio_dagster.plan import FORMAT as PLAN_FORMAT
 from cio_dagster.state import FORMAT as STATE_FORMAT
-from tests.deployment.files import COMPOSE, DEPLOY, ROOT, VALUES, environment
+from tests.deployment.files import COMPOSE, DEPLOY, ROOT, VALUES, environment, read
 from tests.docs.commands import check
 from tests.docs.pages import DOCS, section
 
@@ -101,6 +101,18 @@ def test_the_ports_are_those_that_are_asked() -> None:
     workspace = (DEPLOY / "workspace.yaml").read_text()
     assert "host: code\n" in workspace
     assert "port: 4000\n" in workspace
+
+
+def test_compose_and_helm_run_dagster_alike() -> None:
+    instance, daemon = read("dagster.yaml"), VALUES["dagsterDaemon"]
+    pools = VALUES["concurrency"]["pools"]
+    assert instance["concurrency"]["pools"] == {"granularity": pools["granularity"], "default_limit": pools["defaultLimit"]}
+    monitoring, retries = daemon["runMonitoring"], daemon["runRetries"]
+    assert instance["run_monitoring"]["free_slots_after_run_end_seconds"] == monitoring["freeSlotsAfterRunEndSeconds"]
+    assert instance["run_retries"]["max_retries"] == retries["maxRetries"]
+    assert instance["run_retries"]["retry_on_asset_or_op_failure"] is retries["retryOnAssetOrOpFailure"] is False
+    assert instance["storage"]["postgres"]["postgres_db"]["scheme"] == VALUES["postgresql"]["postgresqlScheme"]
+    assert instance["telemetry"] == VALUES["telemetry"] == {"enabled": False}
 
 
 def test_the_variables_are_those_that_are_read() -> None:
