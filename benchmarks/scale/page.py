@@ -251,7 +251,7 @@ simulated. `python -m benchmarks.scale` writes this page from [the figures](../b
 
 ## In short
 
-- **{PARTITIONS} hash or range partitions** of {each / 1e6:.0f} million people each, the largest size that was measured. A run takes {number(memory(measured, each) / 1_000)} GB of memory, and {words(night.seconds(math.inf))} a night, with {number(assumed.start_seconds)} s to start.
+- **{PARTITIONS} partitions** by hash or by range of the key (`hash_partitions`, `range_partitions`) of {each / 1e6:.0f} million people each, the largest size that was measured. A run takes {number(memory(measured, each) / 1_000)} GB of memory, and {words(night.seconds(math.inf))} a night, with {number(assumed.start_seconds)} s to start.
 - **One worker** does a nightly wave in {words(night.seconds(math.inf) * PARTITIONS)}; four do hourly waves, and lose one without falling behind.
 - **The first load** is {requests / 1e6:.2f} million requests. At {REQUESTS_PER_SECOND} a second these are {words(requests / REQUESTS_PER_SECOND)}; four workers need {words(first.seconds(math.inf) * PARTITIONS / 4)} to make and commit them.
 - **It breaks first** where nothing is published: how many rows a second the workspace takes. Below {CHANGES / DAY:,.0f} a second, 100 million changes never fit into a day.
@@ -297,7 +297,8 @@ operations a batch may have. `records_per_second` keeps to whatever Customer.io 
 {warehouse_table(assumed, prices)}
 
 A predicate on a hash of the key is no help to a warehouse whose tables are not laid out by it: every partition's query scans all. Range partitions by the key, on a table that is clustered
-(Snowflake, BigQuery) or sorted (Redshift) by the key, read their own part; so do hash partitions where the hash is a stored column that the table is clustered by. An incremental read saves
+(Snowflake, BigQuery) or sorted (Redshift) by the key, read their own part; so do hash partitions where the MD5 of the key is a stored column that the table is clustered by, and the query asks
+for it between `$partition_start` and `$partition_end`. An incremental read saves
 money where the table is partitioned or clustered by the time of the last change. A warehouse that bills time (Snowflake) costs the seconds that the queries of a wave take, times the credits of
 its size (1 an hour for X-Small, 2 for Small, ...), times your price of a credit: half as many waves are half the money there too.
 
