@@ -50,7 +50,7 @@ MOST_CHANGED = 5
 
 
 Others = Callable[[], Sequence[Part]]
-"""The parts of the asset's other partitions by sync key. They are read when a guard needs them."""
+"""The parts of the asset's other partitions by sync key, as they count in the wave. They are read when a guard needs them."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def _excess(judged: Judged, counted: str, rows: int, limit: Limit, option: str) 
     if alone is not None and rows > alone:
         return Excess(rows, known, " of this partition")
     others = judged.others()
-    wave = [each for each in others if each.recent and option not in each.allowed]
+    wave = [each for each in others if option not in each.allowed]
     if counted == "create" and isinstance(limit.threshold, float):
         wave = [each for each in wave if not each.first]
     total = getattr(part, counted) + sum(getattr(each, counted) for each in wave)
@@ -173,9 +173,7 @@ def _empty_source(judged: Judged) -> GuardError | None:
         if counts.known <= DELETED_ROWS:
             # So few may go by chance. Many such partitions do not, nor do all of them.
             others = judged.others()
-            gone = part.known + sum(
-                each.known for each in others if each.recent and each.empty and "allow_deletes" not in each.allowed
-            )
+            gone = part.known + sum(each.known for each in others if each.empty and "allow_deletes" not in each.allowed)
             whole = part.known + sum(each.before for each in others)
             if gone <= max(DELETED_ROWS, DELETED_SHARE * whole) and any(each.now for each in others):
                 return None

@@ -1,94 +1,128 @@
-"""THE WAVE: what the last runs of an asset's other partitions by sync key did, so that guards judge the whole.
+"""THE WAVE: what the runs of an asset's other partitions by sync key did, so that guards judge the whole.
 
-Partitions by sync key are parts of one table, whose runs come one by one, from many machines. A guard adds up the wave: the others' runs
-since this partition's own last one (all of them, on its first), of each its last, and those under way. So no order of runs removes more of
-the whole than its limit, while a steady loss does not add up over the days: each partition counts once.
+Partitions by sync key are parts of one table, whose runs come one by one, maybe on many machines. A guard adds up the wave: of each other
+partition the last run, if it came after this partition's own last one (before the first, whenever it was) or is under way. So no order
+of runs removes more of the whole than its limit, while a steady loss does not add up over the days: each partition counts once.
 
-Of each run count the rows that it planned to remove, create or change, and what it had done already where it goes on with one that was
-interrupted; not those for which the guard was lifted, as that was a decision on them.
+Each partition's state has its part of the wave in `wave.json`, written before guards judge: of runs at the same time, one sees the other at
+least. A run that goes on with another one (it commits its answers, is its retry, or sends what it left pending) is one with that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 
-from cio_dagster.plan import Counts, Plan
-
-DONE = {"delete": "removed", "create": "created", "changed": "updated"}
-"""Planned rows, and what accepted ones are counted as."""
+from cio_dagster.plan import Counts
 
 
 @dataclass(frozen=True)
 class Part:
-    """What a run of one partition does, done or under way.
+    """What a run of one partition does, done or under way; with all that it goes on with.
 
+    run_id, since
+        The run, and when the first of those began (ISO 8601).
+    after
+        When this partition's run before these began; empty where there was none. The wave is what came since then.
     known
-        Rows that were, or may have been, in Customer.io before it.
+        Rows that were, or may have been, in Customer.io before.
     now
-        The same after it.
+        The same after it, as far as is known by now.
+    delete, create, changed
+        Rows that are to be removed, created and changed. Those for which a guard was lifted do not count: that was a decision on them.
+    removed, created, updated
+        Of these, rows that were.
     empty
-        Whether its source gave no row that can be sent.
-    recent
-        Whether it is of the wave; else only `now` counts.
+        Whether its source gave no row that can be sent, and had done so before.
     first
         Whether it was the partition's first run, of which all is new.
+    unfinished
+        Whether it is under way, or has left something pending; so that the next run goes on with it.
     allowed
         The run options that lifted guards for it.
     """
 
-    known: int
-    now: int
+    run_id: str
+    since: str
+    after: str = ""
+    known: int = 0
+    now: int = 0
     delete: int = 0
     create: int = 0
     changed: int = 0
+    removed: int = 0
+    created: int = 0
+    updated: int = 0
     empty: bool = False
-    recent: bool = True
     first: bool = False
-    allowed: frozenset[str] = field(default_factory=frozenset)
+    unfinished: bool = False
+    allowed: tuple[str, ...] = ()
 
     @property
     def before(self) -> int:
         """Its rows before the wave, of which what the wave does is a share."""
-        return self.known if self.recent and not self.first else self.now
+        return self.now if self.first else self.known
+
+    def to_json(self) -> str:
+        """The content of `wave.json`."""
+        return json.dumps(asdict(self), indent=1)
 
 
-def part_of_plan(plan: Plan, last: Mapping[str, Any] | None) -> Part:
-    """What a plan does, with what the runs did that it goes on with. `last` is the report of the last run, as JSON."""
-    return replace(_planned(plan.counts, gone_on_with(last, plan.run_id)), first=plan.sequence == 1)
+def read_part(content: str | bytes) -> Part:
+    """What `to_json` wrote. Raises ValueError, TypeError or KeyError for something else."""
+    found = json.loads(content)
+    return Part(**found | {"allowed": tuple(found["allowed"])})
 
 
-def part_of_report(last: Mapping[str, Any], since: str) -> Part:
-    """What a run did, by its report. It is of the wave if it began after `since` (ISO 8601; empty for any time)."""
-    planned = last["planned"]
-    # Reports of earlier versions have all updates alone.
-    known = {name: planned[name] for name in Counts.__dataclass_fields__ if name in planned}
-    counts = Counts(**{"changed": planned["update"], **known})
+def under_way(
+    counts: Counts,
+    last: Part | None,
+    *,
+    run_id: str,
+    since: str,
+    first: bool = False,
+    recovered: Mapping[str, int] | None = None,
+    allowed: Iterable[str] = (),
+) -> Part:
+    """What a plan with these counts is going to do.
+
+    last
+        What the partition's last run did, as it was kept.
+    recovered
+        What that run's answers proved and this one committed: rows by operation.
+    """
+    goes_on = last is not None and (last.unfinished or last.run_id == run_id)
+    before = last if last is not None and goes_on else Part(run_id, since, after=last.since if last else "", first=first)
+    part = _with_done(replace(before, run_id=run_id, unfinished=True, allowed=tuple(allowed)), recovered or {})
     return replace(
-        _planned(counts, last.get("continued") or {}),
-        now=counts.known - last["removed"] + last["created"],
-        recent=not since or str(last.get("since") or "") > since,
-        first=bool(last.get("first", not counts.known)),
-        allowed=frozenset(last.get("allowed") or ()),
+        part,
+        known=counts.known + part.removed - part.created,
+        now=counts.known + counts.create - counts.delete,
+        delete=counts.delete + part.removed,
+        create=counts.create + part.created,
+        changed=counts.changed + part.updated,
+        empty=counts.source == counts.rejected and counts.delete > 0,
     )
 
 
-def gone_on_with(last: Mapping[str, Any] | None, run_id: str) -> dict[str, int]:
-    """What the last run did, if this one goes on with it: as a retry, or as it left something pending. Rows by planned operation."""
-    if last is None or not (last["run_id"] == run_id or last["pending"] > last.get("deferred", 0)):
-        return {}
-    before = last.get("continued") or {}
-    return {name: before.get(name, 0) + last[done] for name, done in DONE.items()}
+def done(part: Part, accepted: Mapping[str, int], *, pending: int) -> Part:
+    """What a part has become when its run ends: rows accepted, by operation, and those that are pending."""
+    part = _with_done(part, accepted)
+    return replace(part, now=part.known + part.created - part.removed, unfinished=pending > 0)
 
 
-def _planned(counts: Counts, continued: Mapping[str, int]) -> Part:
-    done = {name: continued.get(name, 0) for name in DONE}
-    return Part(
-        known=counts.known + done["delete"] - done["create"],
-        now=counts.known + counts.create - counts.delete,
-        delete=counts.delete + done["delete"],
-        create=counts.create + done["create"],
-        changed=counts.changed + done["changed"],
-        empty=counts.source == counts.rejected and counts.delete > 0,
+def in_wave(part: Part, own: Part) -> Part:
+    """Another partition's part as it counts for this one's: whole if it is of the wave, else only its rows."""
+    if part.unfinished or not own.after or part.since > own.after:
+        return part
+    return replace(part, known=part.now, delete=0, create=0, changed=0, empty=False)
+
+
+def _with_done(part: Part, accepted: Mapping[str, int]) -> Part:
+    return replace(
+        part,
+        removed=part.removed + accepted.get("delete", 0),
+        created=part.created + accepted.get("create", 0),
+        updated=part.updated + accepted.get("update", 0),
     )

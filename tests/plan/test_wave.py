@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -16,59 +15,64 @@ from cio_dagster.errors import GuardError
 from cio_dagster.guards import DELETED_ROWS, DELETED_SHARE, check
 from cio_dagster.plan import Counts, Plan
 from cio_dagster.specs import AnySpec, Threshold
-from cio_dagster.wave import Part, gone_on_with, part_of_plan, part_of_report
+from cio_dagster.wave import Part, done, in_wave, read_part, under_way
 
 
 @dataclass
 class Table:
-    """A table in parts, and the reports of their last runs; times are the runs' numbers."""
+    """A table in parts, and what their last runs did; times are the runs' numbers."""
 
     spec: AnySpec
     source: list[set[int]]
     known: list[set[int]] = field(default_factory=list)
-    reports: dict[int, dict[str, Any]] = field(default_factory=dict)
+    parts: dict[int, Part] = field(default_factory=dict)
     runs: int = 0
 
     def __post_init__(self) -> None:
         self.known = [set[int]() for _ in self.source]
 
-    def begin(self, number: int) -> Plan:
+    def begin(self, number: int, *allowed: str, run: str = "", recovered: int = 0) -> tuple[Plan, Part]:
         """The plan of a part's next run."""
         self.runs += 1
         now, before = self.source[number], self.known[number]
         counts = Counts(
             source=len(now), unchanged=len(now & before), create=len(now - before), delete=len(before - now), known=len(before)
         )
-        return Plan(Path(), f"{self.runs:06}", 2 if number in self.reports else 1, "", counts)
+        run, last = run or f"{self.runs:06}", self.parts.get(number)
+        part = under_way(
+            counts, last, run_id=run, since=run, first=last is None, recovered={"delete": recovered}, allowed=allowed
+        )
+        return Plan(Path(), run, self.runs, "", counts), part
 
-    def judge(self, number: int, plan: Plan, under_way: dict[int, Plan], **options: bool) -> list[GuardError]:
-        since = self.reports[number]["since"] if number in self.reports else ""
-
+    def judge(self, number: int, plan: Plan, part: Part, **options: bool) -> list[GuardError]:
         def others() -> list[Part]:
-            parts = [part_of_plan(each, self.reports.get(other)) for other, each in under_way.items() if other != number]
-            waiting = [other for other in self.reports if other != number and other not in under_way]
-            return parts + [part_of_report(self.reports[other], since) for other in waiting]
+            return [in_wave(read_part(each.to_json()), part) for other, each in self.parts.items() if other != number]
 
-        return check(plan, self.spec, part=part_of_plan(plan, self.reports.get(number)), others=others, **options)
+        return check(plan, self.spec, part=part, others=others, **options)
 
-    def send(self, number: int, plan: Plan, **options: bool) -> int:
-        """Do what the plan says; return how many rows were removed."""
-        planned, allowed = asdict(plan.counts), [name for name, given in options.items() if given]
-        done = {"removed": planned["delete"], "created": planned["create"], "updated": planned["update"]}
-        self.known[number] = set(self.source[number])
-        self.reports[number] = {
-            "run_id": plan.run_id, "since": plan.run_id, "planned": planned, "pending": 0, "first": plan.sequence == 1, "allowed": allowed
-        } | done  # fmt: skip
-        return plan.counts.delete
+    def send(self, number: int, plan: Plan, part: Part, most: int = 1_000_000) -> int:
+        """Do what the plan says, but remove so many rows at most; return how many were."""
+        gone = sorted(self.known[number] - self.source[number])[:most]
+        self.known[number] = (self.known[number] | self.source[number]) - set(gone)
+        pending = plan.counts.delete - len(gone)
+        self.parts[number] = done(part, {"delete": len(gone), "create": plan.counts.create}, pending=pending)
+        return len(gone)
 
     def wave(self, order: list[int], together: int = 1, **options: bool) -> tuple[int, list[GuardError]]:
         """Run each part once, so many at a time; return how many rows were removed, and what was stopped."""
-        removed, stopped = 0, list[GuardError]()
+        removed, stopped, allowed = 0, list[GuardError](), [name for name, given in options.items() if given]
         for place in range(0, len(order), together):
-            plans = {number: self.begin(number) for number in order[place : place + together]}
-            found = {number: self.judge(number, plan, plans, **options) for number, plan in plans.items()}
-            stopped += [error for errors in found.values() for error in errors]
-            removed += sum(self.send(number, plan, **options) for number, plan in plans.items() if not found[number])
+            begun = {number: self.begin(number, *allowed) for number in order[place : place + together]}
+            before = {number: self.parts.get(number) for number in begun}
+            self.parts |= {number: part for number, (_, part) in begun.items()}
+            for number, found in [(number, self.judge(number, *each, **options)) for number, each in begun.items()]:
+                stopped += found
+                if not found:
+                    removed += self.send(number, *begun[number])
+                elif (last := before[number]) is not None:
+                    self.parts[number] = last
+                else:
+                    del self.parts[number]
         return removed, stopped
 
 
@@ -196,20 +200,19 @@ def test_new_people_are_counted_over_all_parts(limit: Threshold, stopped_at: int
     assert len(stops) == (2 if limit else 0), "half of 40 are 20, of 3 each"
 
 
-def test_a_run_that_goes_on_with_another_counts_what_that_did() -> None:
+@pytest.mark.parametrize("how", ["pending", "retry", "killed"])
+def test_a_run_that_goes_on_with_another_counts_what_that_did(how: str) -> None:
     made = Table(mirror(max_delete=10), [set(range(20)), set(range(20, 40))])
     made.wave([0, 1])
     made.source = [set(range(8, 20)), set(range(23, 40))]
-    plan = made.begin(0)
-    made.send(0, plan)
-    # It was interrupted after six of eight.
-    made.known[0] = set(range(6, 20))
-    made.reports[0] |= {"removed": 6, "pending": 2}
-    again = made.begin(0)
-    assert gone_on_with(made.reports[0], again.run_id) == {"delete": 6, "create": 0, "changed": 0}
-    assert made.judge(0, again, {}) == []
-    continued = gone_on_with(made.reports[0], again.run_id)
-    made.send(0, again)
-    made.reports[0] |= {"continued": continued}
+    made.send(0, *made.begin(0), most=6)
+    if how == "killed":
+        made.parts[0] = replace(made.parts[0], removed=0)
+    if how == "retry":
+        made.parts[0] = replace(made.parts[0], unfinished=False)
+    again = made.begin(0, run=made.parts[0].run_id if how == "retry" else "", recovered=6 if how == "killed" else 0)
+    assert made.judge(0, *again) == []
+    made.send(0, *again)
+    assert (made.parts[0].known, made.parts[0].delete, made.parts[0].now, made.parts[0].unfinished) == (20, 8, 12, False)
     [stopped] = made.wave([1])[1]
     assert (stopped.planned, stopped.known) == (11, 40)
