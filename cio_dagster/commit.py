@@ -10,7 +10,6 @@ from typing import Any
 import polars as pl
 
 from cio_dagster.answers import has_answers, with_outcomes
-from cio_dagster.errors import SyncError
 from cio_dagster.hashes import in_bucket, key_hash
 from cio_dagster.incremental import moved
 from cio_dagster.plan import Plan
@@ -40,7 +39,12 @@ class Committed:
     @property
     def accepted(self) -> int:
         """Operations that Customer.io accepted."""
-        return int(self.counted.filter(pl.col("_outcome") == "accepted")["rows"].sum())
+        return sum(self.accepted_by_operation.values())
+
+    @property
+    def accepted_by_operation(self) -> dict[str, int]:
+        """The same by `_operation`."""
+        return dict(self.counted.filter(pl.col("_outcome") == "accepted").select("_operation", "rows").iter_rows())
 
 
 def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = None) -> Committed:
@@ -83,7 +87,7 @@ def _done(plan: Plan, columns: pl.Expr) -> pl.LazyFrame:
     return done.with_columns(_outcome=pl.when(left_out).then(pl.lit("left_out")).otherwise("_outcome"))
 
 
-def record_stop(state: AssetState, plan: Plan, reason: str, stopped: SyncError) -> None:
+def record_stop(state: AssetState, plan: Plan, reason: str, message: str) -> None:
     """Account for the source rows of a plan that a guard, or a change since it was shown, stopped, by one line of the outcomes."""
     line = {
         "run_id": plan.run_id,
@@ -92,7 +96,7 @@ def record_stop(state: AssetState, plan: Plan, reason: str, stopped: SyncError) 
         "operation": "none",
         "outcome": "stopped",
         "reason": reason,
-        "message": str(stopped),
+        "message": message,
         "time": datetime.now(timezone.utc),
         "rows": plan.counts.source,
     }

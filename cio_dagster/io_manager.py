@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
@@ -45,7 +46,7 @@ from cio_dagster.resource import CustomerIO
 from cio_dagster.specs import METADATA_KEY, AnySpec, find_spec
 from cio_dagster.state import AssetState, state_root
 from cio_dagster.stored import reads_all
-from cio_dagster.sync import RunOptions, sync
+from cio_dagster.sync import Run, RunOptions, begin
 from cio_dagster.watching import interruptible, said_progress, watcher
 
 if TYPE_CHECKING:
@@ -183,32 +184,39 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
             reads = self._taken_reads(asset)
             connection = self.customerio.connection(slots, since)
             environment_id = self.customerio.environment_id(asset.run_id, connection)
-            for partition, frame in _frames(asset, obj).items():
-                if watching:
-                    watching.begun(asset.key.to_user_string(), partition)
-                report = sync(
-                    frame,
-                    asset.spec,
-                    self._state(asset.key, partition),
-                    connection,
-                    run_id=asset.run_id,
-                    options=asset.options,
-                    environment_id=environment_id,
-                    progress=_progress(log, asset, partition),
-                    read=reads.get(partition),
-                )
-                shown = report if self.show_values else report.without_values()
-                reports.append(shown)
-                _log(log, shown)
-                if watching:
-                    watching.reported(shown)
-                if report.error is not None:
-                    raise report.error
-                if not report.dry_run and report.too_many_rejected(asset.spec.max_rejected):
-                    raise TooManyRejected(
-                        f"{report.rejected:,} of {report.planned.source:,} rows were rejected, more than "
-                        f"max_rejected={asset.spec.max_rejected}. What was accepted is kept; the outcomes table lists the rows."
-                    )
+            frames, split_by_key = _frames(asset, obj), list(slices(asset.partitions))
+            # Of partitions by sync key, all are judged before the first is sent.
+            for group in [list(frames)] if split_by_key else [[each] for each in frames]:
+                with ExitStack() as locks:
+                    runs: list[Run] = []
+                    for partition in group:
+                        if watching:
+                            watching.begun(asset.key.to_user_string(), partition)
+                        begun = begin(
+                            frames[partition],
+                            asset.spec,
+                            self._state(asset.key, partition),
+                            connection,
+                            run_id=asset.run_id,
+                            options=asset.options,
+                            environment_id=environment_id,
+                            progress=_progress(log, asset, partition),
+                            read=reads.get(partition),
+                            partitions=split_by_key,
+                        )
+                        runs.append(locks.enter_context(begun))
+                    for run in runs:
+                        partition = run.state.partition
+                        run.judge(runs)
+                    for run in runs:
+                        partition = run.state.partition
+                        report = run.finish()
+                        shown = report if self.show_values else report.without_values()
+                        reports.append(shown)
+                        _log(log, shown)
+                        if watching:
+                            watching.reported(shown)
+                        _check_report(report, asset.spec)
         except SyncError as error:
             failure = error if self.show_values else _without_values(error)
         except pl.exceptions.PolarsError as error:
@@ -364,6 +372,17 @@ def _columns(context: dg.OutputContext, spec: AnySpec, computed: Computed) -> di
     ]
     lineage = column_lineage(columns, frame, computed.queries, deps)
     return {"dagster/column_schema": column_schema(columns)} | ({"dagster/column_lineage": lineage} if lineage else {})
+
+
+def _check_report(report: Report, spec: AnySpec) -> None:
+    """Raise what fails a run after its plan was sent."""
+    if report.error is not None:
+        raise report.error
+    if not report.dry_run and report.too_many_rejected(spec.max_rejected):
+        raise TooManyRejected(
+            f"{report.rejected:,} of {report.planned.source:,} rows were rejected, more than "
+            f"max_rejected={spec.max_rejected}. What was accepted is kept; the outcomes table lists the rows."
+        )
 
 
 def _without_values(error: SyncError) -> SyncError:

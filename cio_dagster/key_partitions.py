@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -139,6 +140,16 @@ def slices_of(partitions: Iterable[str]) -> dict[str, Slice]:
     whole = bool(parts) and parts[0].start is None and parts[-1].end is None
     chained = all(one.end == other.start and one.hashed == other.hashed for one, other in pairwise(parts))
     return known if len(known) == len(found) and whole and chained else {}
+
+
+def into(partitions: Sequence[str]) -> str:
+    """The options of `cio-state repartition` for a split into these: all of one definition by sync key, or none for the whole."""
+    parts = list(slices_of(partitions).values())
+    if not parts:
+        return "--whole"
+    if parts[0].hashed:
+        return f"--into {len(parts)}"
+    return " ".join(f"--bound {shlex.quote(_named(part.start))}" for part in parts[1:])
 
 
 def key_identifier(spec: AnySpec, column: object) -> Identifier:

@@ -11,6 +11,7 @@
         plan/        the plan under way (see `cio_dagster.plan`); gone once committed
         plans/       the plans of the last dry runs, by run id (see `cio_dagster.stored`)
         report.json  counts of the last run
+        wave.json    of a partition by sync key, what its last run did, for the guards of the others (see `cio_dagster.wave`)
         lock, lock.json (see `cio_dagster.lock`)
 
 The root is a folder, or a place in an object store. Then a plan is made, sent from and shown in a working folder of the machine, and copied to
@@ -56,6 +57,7 @@ from cio_dagster.plan import FORMAT as PLAN_FORMAT
 from cio_dagster.prepare.columns import INTERNAL
 from cio_dagster.prepare.json_text import typed
 from cio_dagster.specs import AnySpec, read_spec
+from cio_dagster.wave import Part, read_part
 
 FORMAT = 1
 """The version of the layout above."""
@@ -95,7 +97,7 @@ counted when they were accepted."""
 
 UNSETTLED = "unsettled.parquet"
 
-WATERMARK = "watermark.json"
+WATERMARK, WAVE = "watermark.json", "wave.json"
 
 PARQUETS = (OPERATIONS, REJECTED, DTYPES, BASELINE)
 """A plan's files, of which the last may be missing."""
@@ -357,6 +359,28 @@ class AssetState:
             (self.folder / WATERMARK).unlink(missing_ok=True)
         else:
             places.replace(self.folder / WATERMARK, json.dumps(asdict(mark)))
+
+    def part(self) -> Part | None:
+        """What the last run did, or the one under way does, of a partition by sync key. Raises StateError where it cannot be read."""
+        path = self.folder / WAVE
+        try:
+            content = places.read(path)
+            return None if content is None else read_part(content)
+        except (ValueError, KeyError, TypeError, OSError) as error:
+            raise self._damaged(path, error, "remove it; the next run writes it anew.") from error
+
+    def write_part(self, part: Part | None) -> None:
+        """Replace it."""
+        if part is None:
+            (self.folder / WAVE).unlink(missing_ok=True)
+        else:
+            places.replace(self.folder / WAVE, part.to_json())
+
+    def siblings(self) -> list[AssetState]:
+        """The other partitions of the asset that have a folder."""
+        folder = self.folder.parent
+        found = [_of_folder(self.root, folder.parent.name, folder.name, name) for name in places.folders(folder)]
+        return [each for each in found if each is not None and each.partition != self.partition]
 
     def write_snapshot(self, rows: Iterable[pl.LazyFrame], plan: Plan, *, append: bool) -> None:
         """Write the snapshot of a plan, in parts with the same columns, unless that was done already."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
-from typing import Any, NoReturn
+from functools import cache
+from typing import Any
 
 import polars as pl
 from deltalake.exceptions import DeltaError
@@ -22,17 +25,18 @@ from deltalake.exceptions import DeltaError
 from cio_dagster import deliver as delivery
 from cio_dagster import guards, stored
 from cio_dagster.changes import write_changes
-from cio_dagster.commit import commit, record_stop
+from cio_dagster.commit import Committed, commit, record_stop
 from cio_dagster.deliver import Connection, Progress
-from cio_dagster.errors import DeliveryError, PlanChanged, SpecError, StateError, StateUnavailable, SyncError
+from cio_dagster.errors import DeliveryError, GuardError, PlanChanged, SpecError, StateError, StateUnavailable
 from cio_dagster.incremental import Read, check_still_good
-from cio_dagster.key_partitions import slice_of
+from cio_dagster.key_partitions import into, slice_of
 from cio_dagster.lock import Held
 from cio_dagster.places import StorePath, reason
 from cio_dagster.plan import Plan, make_plan
 from cio_dagster.report import Report, plan_report
 from cio_dagster.specs import AnySpec, Collection, Event, ManualSegment, Object, read_spec
 from cio_dagster.state import AssetState, StateInfo
+from cio_dagster.wave import Part, done, in_wave, under_way
 
 LEAST_FREE = 1_000_000
 """Bytes; with no more of them free, a disk is as good as full."""
@@ -80,6 +84,10 @@ class RunOptions:
 
 
 SHAPING = ("limit", "only_keys", "full_resync", "reconcile")
+LIFTING = ("allow_deletes", "allow_changes")
+
+READERS = 8
+"""Parts of other partitions that are read at a time."""
 
 
 def sync(
@@ -93,8 +101,9 @@ def sync(
     environment_id: int | None = None,
     progress: Progress | None = None,
     read: Read | None = None,
+    partitions: Sequence[str] = (),
 ) -> Report:
-    """Make Customer.io equal to a frame, as its spec says.
+    """Make Customer.io equal to a frame, as its spec says: a run that is begun, judged and finished.
 
     frame
         The source's rows, of one asset partition.
@@ -104,20 +113,44 @@ def sync(
         Called while sending, with the operations answered so far and their number.
     read
         What of the source the frame is, where it is read incrementally.
+    partitions
+        All partitions of the asset, where it is partitioned by sync key: guards judge them together.
 
     Returns a report; where Customer.io could not take the whole plan, with `error`, and what it accepted committed. Raises SpecError,
     StateError, GuardError or DeliveryError where nothing was sent.
     """
+    given: dict[str, Any] = {"options": options, "environment_id": environment_id, "progress": progress, "read": read}
+    with begin(frame, spec, state, connection, run_id=run_id, partitions=partitions, **given) as run:
+        run.judge()
+        return run.finish()
+
+
+@contextmanager
+def begin(
+    frame: pl.LazyFrame,
+    spec: AnySpec,
+    state: AssetState,
+    connection: Connection,
+    *,
+    run_id: str,
+    options: RunOptions | None = None,
+    environment_id: int | None = None,
+    progress: Progress | None = None,
+    read: Read | None = None,
+    partitions: Sequence[str] = (),
+) -> Iterator[Run]:
+    """A run with its plan, under its lock: to be judged, and then finished. What was not sent is dropped at the end (arguments: see `sync`)."""
     options, seconds = options or RunOptions(), dict[str, float]()
     _check_options(options, spec)
     if state.partition is not None and spec.unpartitionable:
         raise SpecError(f"{state.asset} cannot be partitioned: {spec.unpartitionable}")
     since = datetime.now(timezone.utc).isoformat()
     with _stored(state), state.lock(run_id) as held:
+        check_split(state, partitions)
         with _timed(seconds, "recover"):
             interrupted = state.plan_under_way()
             recovered = recover(state)
-            since = interrupted.made_at if interrupted and recovered else since
+            since = interrupted.made_at if interrupted and recovered and recovered.accepted else since
         if environment_id is None:
             environment_id = delivery.check_connection(connection)
         shown = None if options.apply is None else stored.find(state, options.apply, environment_id)
@@ -130,54 +163,168 @@ def sync(
             plan = _plan(frame, spec, state, info, snapshot, connection, run_id, options, read)
             before = snapshot if plan.baseline() is None else plan.baseline()
             report = plan_report(plan, spec, state.asset, state.partition, before)
-        report.environment_id = environment_id
-        report.recovered, report.seconds, report.dry_run, report.since = recovered, seconds, options.dry_run, since
+        report.environment_id, report.since = environment_id, since
+        report.recovered, report.seconds, report.dry_run = recovered.accepted if recovered else 0, seconds, options.dry_run
         report.warnings += guards.warnings(plan, spec, state.report())
-        stops = guards.check(plan, spec, allow_deletes=options.allow_deletes, allow_changes=options.allow_changes)
-        if options.dry_run:
-            report.stops = [str(each) for each in stops]
-            with _timed(seconds, "show"):
-                write_changes(plan, before, plan.folder / stored.CHANGES)
-            stored.keep(state, plan, info, options.shaping)
-            report.plan_folder = str(state.dry_run_place(run_id))
-            return report
-        if stops:
-            _stop(state, plan, stops[0].guard, stops[0])
-        if shown is not None:
-            try:
-                plan = stored.to_apply(shown, plan, state)
-            except PlanChanged as changed:
-                _stop(state, plan, "plan_changed", changed)
-            stored.applied(state, shown, run_id)
-            report.deferred = plan.deferred
+        run = Run(
+            state, spec, connection, options, info, plan, before, report, shown, _while_held(held, progress), held, partitions
+        )
+        run.take_part(recovered)
+        try:
+            yield run
+        except BaseException as error:
+            run.drop(error)
+            raise
 
-        with _timed(seconds, "deliver"):
-            begun = _deliver(state, plan, spec, connection, report, _while_held(held, progress))
-        with _timed(seconds, "commit"):
-            held()
-            committed = commit(state, plan, spec, begun=begun)
-            state.tend(plan.sequence)
+
+@dataclass
+class Run:
+    """A run of one asset partition that has its plan, and its lock."""
+
+    state: AssetState
+    spec: AnySpec
+    connection: Connection
+    options: RunOptions
+    info: StateInfo
+    plan: Plan
+    compared: pl.LazyFrame | None
+    """What the plan was made on: the snapshot, or the plan's baseline."""
+    report: Report
+    shown: stored.Stored | None
+    """The stored plan that is to be applied."""
+    progress: Progress
+    held: Held
+    partitions: Sequence[str] = ()
+    part: Part | None = None
+    """What it does in the wave (see `cio_dagster.wave`), of a partition by sync key."""
+    last_part: Part | None = None
+    sending: bool = False
+    stopped: GuardError | PlanChanged | None = None
+
+    def take_part(self, recovered: Committed | None) -> None:
+        """Let the guards of the asset's other partitions know of the plan, before those of this one ask for theirs."""
+        if not self.partitions:
+            return
+        self.last_part = self.state.part()
+        self.part = under_way(
+            self.plan.counts,
+            self.last_part,
+            run_id=self.plan.run_id,
+            since=self.report.since,
+            first=self.info.sequence == 0,
+            recovered=recovered.accepted_by_operation if recovered else None,
+            allowed=[name for name in LIFTING if getattr(self.options, name)],
+        )
+        if not self.options.dry_run:
+            self.state.write_part(self.part)
+
+    def judge(self, together: Sequence[Run] = ()) -> None:
+        """Have guards judge the plan, in a dry run for the report. Raises GuardError.
+
+        together
+            Runs of other partitions that are to be finished after this one is judged.
+        """
+        stops = guards.check(
+            self.plan,
+            self.spec,
+            part=self.part,
+            others=cache(lambda: self._others(together)),
+            **{name: getattr(self.options, name) for name in LIFTING},
+        )
+        self.report.stops = [str(each) for each in stops] if self.options.dry_run else []
+        if stops and not self.options.dry_run:
+            self.stopped = stops[0]
+            raise self.stopped
+
+    def finish(self) -> Report:
+        """Send the plan and commit what was accepted; or, of a dry run, store it. Raises PlanChanged where it is not the one to be applied."""
+        with _stored(self.state):
+            return self._show() if self.options.dry_run else self._send()
+
+    def drop(self, error: BaseException) -> None:
+        """End it before anything was sent. If its plan was stopped, or another's of the same run, its rows are accounted for."""
+        if self.options.dry_run or self.sending:
+            return
+        self.state.discard_plan()
+        if self.part is not None:
+            self.state.write_part(self.last_part)
+        if isinstance(error, (GuardError, PlanChanged)):
+            reason = error.guard if isinstance(error, GuardError) else "plan_changed"
+            own = error is self.stopped
+            record_stop(self.state, self.plan, reason, str(error) if own else "Another partition of the run was stopped.")
+
+    def _others(self, together: Sequence[Run]) -> list[Part]:
+        """The parts of the other partitions, as they count for this one."""
+        assert self.part is not None
+        found = {run.state.partition: run.part for run in together}
+        others = [replace(self.state, partition=each) for each in self.partitions if each not in found]
+        with ThreadPoolExecutor(READERS) as pool:
+            found |= zip((other.partition for other in others), pool.map(AssetState.part, others), strict=True)
+        found.pop(self.state.partition)
+        return [in_wave(part, self.part) for part in found.values() if part is not None]
+
+    def _show(self) -> Report:
+        with _timed(self.report.seconds, "show"):
+            write_changes(self.plan, self.compared, self.plan.folder / stored.CHANGES)
+        stored.keep(self.state, self.plan, self.info, self.options.shaping)
+        self.report.plan_folder = str(self.state.dry_run_place(self.plan.run_id))
+        return self.report
+
+    def _send(self) -> Report:
+        state, report = self.state, self.report
+        if self.shown is not None:
+            try:
+                self.plan = stored.to_apply(self.shown, self.plan, state)
+            except PlanChanged as changed:
+                self.stopped = changed
+                raise
+            stored.applied(state, self.shown, self.plan.run_id)
+            report.deferred = self.plan.deferred
+        self.sending = True
+        with _timed(report.seconds, "deliver"):
+            begun = _deliver(state, self.plan, self.spec, self.connection, report, self.progress)
+        with _timed(report.seconds, "commit"):
+            self.held()
+            committed = commit(state, self.plan, self.spec, begun=begun)
+            state.tend(self.plan.sequence)
         report.count(committed.counted)
         report.rejects = sorted(report.rejects + committed.refused, key=lambda each: -int(each["rows"]))
+        if self.part is not None:
+            state.write_part(done(self.part, committed.accepted_by_operation, pending=report.pending - report.deferred))
         state.save_report(report.to_json())
         return report
 
 
-def _stop(state: AssetState, plan: Plan, reason: str, error: SyncError) -> NoReturn:
-    """End a run before anything is sent, with its rows accounted for."""
-    state.discard_plan()
-    record_stop(state, plan, reason, error)
-    raise error
+def check_split(state: AssetState, partitions: Sequence[str]) -> None:
+    """Raise StateError where a first run finds the state of the asset split otherwise: what is known there, it would never remove.
+
+    partitions
+        All that the asset has, where it is partitioned by sync key.
+    """
+    if state.info() is not None:
+        return
+    others = [each for each in state.siblings() if each.partition not in partitions]
+    others = [each for each in others if partitions or slice_of(each.partition) is not None]
+    others = [each for each in others if each.info() is not None]
+    if not others:
+        return
+    some = ", ".join("the whole" if each.partition is None else each.partition for each in others[:3])
+    asset = shlex.quote(state.asset)
+    raise StateError(
+        f"Nothing was sent: {state.asset} has the state of another split ({some}{', ...' if len(others) > 3 else ''}), and what left the source "
+        f"would not be removed by {f'partition {state.partition}' if partitions else 'this one'}. Spread it first, with "
+        f"`cio-state repartition {asset} {into(partitions)}`; or move it away with `cio-state forget {asset}`: then the next runs send every row."
+    )
 
 
-def recover(state: AssetState) -> int:
-    """Commit what the answers to an interrupted run's plan prove; return how many operations that were."""
+def recover(state: AssetState) -> Committed | None:
+    """Commit what the answers to an interrupted run's plan prove; None where there is none."""
     plan, info = state.plan(), state.info()
     if plan is None or info is None or plan.sequence <= info.sequence:
         # Never finished, or committed already.
         state.discard_plan()
-        return 0
-    return commit(state, plan, read_spec(plan.spec)).accepted
+        return None
+    return commit(state, plan, read_spec(plan.spec))
 
 
 def _plan(
