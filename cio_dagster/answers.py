@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -114,44 +114,58 @@ def join_copies(path: Path) -> None:
         path.chmod(0o600)
 
 
-def with_outcomes(operations: pl.LazyFrame, path: Path) -> pl.LazyFrame:
-    """A plan's operations, in the order of their `_position`, with what the log says of each: the columns of OUTCOME."""
-    count = operations.select(pl.len()).collect(engine="streaming").item()
+@dataclass(frozen=True)
+class Answers:
+    """What a log says.
+
+    answered
+        Ranges of positions, in their order: `_from`, `_to` (UInt32), `_at`.
+    refusals
+        `_position` (UInt32), and `_reason`, `_field`, `_message`: one row for each position that was refused.
+    """
+
+    answered: pl.DataFrame
+    refusals: pl.DataFrame
+
+    def __bool__(self) -> bool:
+        """Whether any request was answered; a plan without operations may have one too."""
+        return not self.answered.is_empty()
+
+    def outcomes(self, operations: pl.LazyFrame) -> pl.LazyFrame:
+        """Operations, in the order of their `_position`, with what became of each: the columns of OUTCOME."""
+        found = operations.set_sorted("_position").join_asof(
+            self.answered.lazy(), left_on="_position", right_on="_from", strategy="backward"
+        )
+        reached = (pl.col("_position") < pl.col("_to")).fill_null(False)
+        if self.refusals.is_empty():
+            # Joining none would still hold rows, to keep their order.
+            nothing = pl.lit(None, dtype=pl.String)
+            found = found.with_columns(_reason=nothing, _field=nothing, _message=nothing)
+        else:
+            found = found.join(self.refusals.lazy(), on="_position", how="left", maintain_order="left")
+        said = pl.when(~reached).then(pl.lit("pending")).when(pl.col("_reason").is_not_null()).then(pl.lit("refused"))
+        found = found.with_columns(_outcome=said.otherwise(pl.lit("accepted")), _at=pl.when(reached).then(pl.col("_at")))
+        return found.drop("_from", "_to")
+
+
+def read_answers(path: Path, operations: int) -> Answers:
+    """What the log of a plan with so many operations says; of one that is not there, nothing."""
     ranges: list[tuple[int, int, datetime]] = []
     refused: list[tuple[int, str, str, str]] = []
-    for answer in _answers(path, count):
-        ranges.append(answer[0])
-        refused.extend(answer[1])
-    answered = pl.LazyFrame(ranges, schema={"_from": pl.UInt32, "_to": pl.UInt32, "_at": OUTCOME["_at"]}, orient="row")
-    refusals = pl.LazyFrame(
-        refused, schema={"_position": pl.UInt32, "_reason": pl.String, "_field": pl.String, "_message": pl.String}, orient="row"
-    ).unique("_position", keep="last")
-    found = operations.set_sorted("_position").join_asof(
-        answered.sort("_from"), left_on="_position", right_on="_from", strategy="backward"
+    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+        if (answer := _read(line, operations)) is not None:
+            ranges.append(answer[0])
+            refused.extend(answer[1])
+    words = dict.fromkeys(("_reason", "_field", "_message"), pl.String())
+    return Answers(
+        pl.DataFrame(ranges, schema={"_from": pl.UInt32(), "_to": pl.UInt32(), "_at": OUTCOME["_at"]}, orient="row").sort(
+            "_from"
+        ),
+        pl.DataFrame(refused, schema={"_position": pl.UInt32(), **words}, orient="row").unique("_position", keep="last"),
     )
-    reached = (pl.col("_position") < pl.col("_to")).fill_null(False)
-    said = pl.when(~reached).then(pl.lit("pending")).when(pl.col("_reason").is_not_null()).then(pl.lit("refused"))
-    if refused:
-        found = found.join(refusals, on="_position", how="left", maintain_order="left")
-    else:
-        found = found.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in ("_reason", "_field", "_message"))
-    return found.with_columns(_outcome=said.otherwise(pl.lit("accepted")), _at=pl.when(reached).then(pl.col("_at"))).drop(
-        "_from", "_to"
-    )
-
-
-def has_answers(path: Path, operations: int) -> bool:
-    """Whether any request was answered; a plan without operations may have one too."""
-    return any(True for _ in _answers(path, operations))
 
 
 _Answer: TypeAlias = "tuple[tuple[int, int, datetime], list[tuple[int, str, str, str]]]"
-
-
-def _answers(path: Path, operations: int) -> Iterator[_Answer]:
-    for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
-        if (answer := _read(line, operations)) is not None:
-            yield answer
 
 
 def _read(line: bytes, operations: int) -> _Answer | None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from cio_dagster.answers import has_answers, with_outcomes
+from cio_dagster.answers import Answers, read_answers
 from cio_dagster.hashes import in_bucket, key_hash
 from cio_dagster.incremental import moved
 from cio_dagster.plan import Plan
@@ -56,34 +56,31 @@ def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = 
         Sending came as far as this position. By default all that was to be sent, if the plan's log of answers was opened: then what is
         pending may have reached Customer.io or not, and is unsettled.
     """
-    written, told = (
-        _done(plan, pl.all().exclude("_position", "_row", "_changes", "_body")),
-        _done(plan, pl.col("_key", "_operation")),
-    )
-    count = plan.operations().select(pl.len()).collect(engine="streaming").item()
+    answers = read_answers(plan.answers_path, plan.operations().select(pl.len()).collect(engine="streaming").item())
+    written = _done(plan, answers, pl.all().exclude("_position", "_row", "_changes", "_body"))
+    told = _done(plan, answers, pl.col("_key", "_operation"))
     now = datetime.now(timezone.utc)
 
     if (snapshot := _snapshot(state, plan, spec, written, now)) is not None:
         state.write_snapshot(snapshot, plan, append=isinstance(spec, Event))
     if begun is None:
         begun = plan.stop if plan.answers_path.exists() else 0
-    state.write_unsettled(_unsettled(state, plan, spec, written, begun, has_answers(plan.answers_path, count)))
+    state.write_unsettled(_unsettled(state, plan, spec, written, begun, bool(answers)))
     state.write_outcomes(_outcomes(state, plan, told, now), plan)
     counted = told.group_by("_operation", "_outcome").agg(rows=pl.len()).collect(engine="streaming")
     refused = told.filter(pl.col("_outcome") == "refused")
     found = Committed(counted, rejects(refused.select("_key", reason="_reason", field="_field", message="_message")))
     if plan.read is not None and not plan.chosen:
         # Rows that were not chosen are still to be read by the next run.
-        state.write_watermark(moved(plan, _done(plan, pl.col("_row", "_operation")), state.watermark()))
+        state.write_watermark(moved(plan, _done(plan, answers, pl.col("_row", "_operation")), state.watermark()))
     state.close_plan(plan)
     return found
 
 
-def _done(plan: Plan, columns: pl.Expr) -> pl.LazyFrame:
+def _done(plan: Plan, answers: Answers, columns: pl.Expr) -> pl.LazyFrame:
     """Columns of the operations, with what became of each."""
-    operations = plan.operations().select("_position", columns)
+    done = answers.outcomes(plan.operations().select("_position", columns))
     left_out = pl.col("_operation") == "left_out"
-    done = with_outcomes(operations, plan.answers_path)
     return done.with_columns(_outcome=pl.when(left_out).then(pl.lit("left_out")).otherwise("_outcome"))
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from cio_dagster.parts import no_rows
 from cio_dagster.prepare import Prepared
 from cio_dagster.prepare.columns import NEW, OLD
 from cio_dagster.prepare.json_text import joined_object
@@ -47,10 +48,10 @@ def diff(
     """
     ready, data = prepared.ready.drop("_newest", strict=False), prepared.data
     if baseline is None and unsettled is not None:
-        baseline = _empty(unsettled)
+        baseline = no_rows(unsettled)
     if baseline is None:
         created = ready.with_columns(_changes=pl.lit(None, dtype=pl.String), **{NEW + name: pl.col(name) for name in data})
-        return Diff(created=created, updated=_empty(created), gone=_empty(ready.drop("_row")))
+        return Diff(created=created, updated=no_rows(created), gone=no_rows(ready.drop("_row")))
 
     known = set(baseline.collect_schema())
     before = baseline.select(
@@ -80,11 +81,6 @@ def diff(
         unknown = unsettled.join(baseline.select("_key"), on="_key", how="anti").join(here, on="_key", how="anti")
         gone = pl.concat([gone, unknown], how="diagonal")
     return Diff(created=created, updated=updated.drop("_unsettled", *(OLD + name for name in data)), gone=gone)
-
-
-def _empty(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """No rows with these columns. (`clear` would read them.)"""
-    return pl.LazyFrame(schema=rows.collect_schema())
 
 
 def _changes(changed: dict[str, pl.Expr]) -> pl.Expr:

@@ -81,7 +81,12 @@ def _bucket(rows: pl.LazyFrame | None, folder: Path, bucket: int) -> pl.LazyFram
     if rows is None:
         return None
     path = folder / f"_part={bucket}"
-    return pl.scan_parquet(path / "*.parquet", hive_partitioning=False) if path.exists() else rows.clear()
+    return pl.scan_parquet(path / "*.parquet", hive_partitioning=False) if path.exists() else no_rows(rows)
+
+
+def no_rows(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """No rows, with the columns of these. (`clear` would read them.)"""
+    return pl.LazyFrame(schema=rows.collect_schema())
 
 
 def _size(staged: Path) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import polars as pl
 from pydantic import SecretStr
 
-from cio_dagster.answers import with_outcomes
+from cio_dagster.answers import read_answers
 from cio_dagster.deliver import Connection, Traffic, deliver
 from cio_dagster.plan import Plan
 from cio_dagster.specs import AnySpec
@@ -44,7 +44,9 @@ class Relay:
             concurrency=1,
         )
         deliver(plan, spec, connection, Traffic())
-        return with_outcomes(plan.operations(), plan.answers_path).collect()
+        operations = plan.operations()
+        count = operations.select(pl.len()).collect().item()
+        return read_answers(plan.answers_path, count).outcomes(operations).collect()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cio_dagster.answers import AnswerLog, Refusal, with_outcomes
+from cio_dagster.answers import AnswerLog, Refusal, read_answers
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def path(tmp_path: Path) -> Path:
 
 def outcomes(path: Path, operations: int) -> pl.DataFrame:
     positions = pl.LazyFrame({"_position": range(operations)}, schema={"_position": pl.UInt32})
-    return with_outcomes(positions, path).collect()
+    return read_answers(path, operations).outcomes(positions).collect()
 
 
 def said(path: Path, operations: int) -> str:
