@@ -24,14 +24,11 @@ the format as their description. Every file is its owner's alone (0600, folders 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import json
 import os
 import re
 import shlex
 import tempfile
-import time
-import uuid
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -42,11 +39,10 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties
+from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import DeltaError
-from deltalake.transaction import AddAction, create_table_with_add_actions
 
-from cio_dagster import places
+from cio_dagster import places, tables
 from cio_dagster.answers import join_copies
 from cio_dagster.errors import StateError, StateUnavailable, SyncError
 from cio_dagster.incremental import Watermark
@@ -61,9 +57,6 @@ from cio_dagster.wave import Part, read_part
 
 FORMAT = 1
 """The version of the layout above."""
-
-APP = "cio_dagster"
-"""The name under which the tables' Delta transactions are kept."""
 
 DESCRIPTION = f"cio_dagster format {FORMAT}"
 """The tables' description in their Delta metadata."""
@@ -101,11 +94,6 @@ WATERMARK, WAVE = "watermark.json", "wave.json"
 
 PARQUETS = (OPERATIONS, REJECTED, DTYPES, BASELINE)
 """A plan's files, of which the last may be missing."""
-
-DELTA_GROUP_ROWS = 65_536
-"""Rows in a group of a table's file. Delta's default is a million, of which readers hold several groups in memory."""
-
-WRITER = WriterProperties(max_row_group_size=DELTA_GROUP_ROWS, compression="ZSTD", compression_level=1)
 
 HISTORY_HOURS = 30 * 24
 """How long older versions of the tables can be read."""
@@ -202,7 +190,7 @@ class AssetState:
         path = self.folder / "state.json"
         try:
             if (content := places.read(path)) is None:
-                if DeltaTable.is_deltatable(str(self.folder / "snapshot")):
+                if tables.is_table(self.folder / "snapshot"):
                     raise StateError(
                         f"{path} is missing, but there is a snapshot beside it: restore it, or move {self.folder} away."
                     )
@@ -249,14 +237,14 @@ class AssetState:
                 description = table.metadata().description or DESCRIPTION
                 if description != DESCRIPTION:
                     raise StateError(_other_format(path, description.rpartition(" ")[2], FORMAT))
-                written, info = _transaction(table), self.info()
+                written, info = tables.written_for(table), self.info()
                 if info is not None and written < info.snapshot_sequence:
                     raise StateError(
                         f"{path} is that of plan {written}, but plan {info.snapshot_sequence} was committed to it: restore the newer one, "
                         f"or move {self.folder} away to start anew."
                     )
-                _check_log(path)
-                _check_files(table, path)
+                tables.check_log(path)
+                tables.check_files(table, path)
                 return pl.scan_delta(table)
             except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
                 raise self._damaged(path, error) from error
@@ -531,19 +519,19 @@ class AssetState:
         """A table as it is now; None where there is none. Raises StateError where its log is damaged."""
         path = self.folder / name
         try:
-            return DeltaTable(str(path)) if DeltaTable.is_deltatable(str(path)) else None
+            return tables.open_table(path)
         except (DeltaError, OSError) as error:
             raise self._damaged(path, error) from error
 
     def _written(self, name: str) -> int:
         """The plan that a table was last written for; 0 where there is none. Raises StateError where the table's log is damaged."""
-        _check_log(self.folder / name)
-        return _transaction(self._table(name))
+        tables.check_log(self.folder / name)
+        return tables.written_for(self._table(name))
 
     def versions(self) -> dict[str, int]:
         """The Delta versions of the tables that are there."""
-        tables = {name: self._table(name) for name in ("snapshot", "outcomes")}
-        return {name: table.version() for name, table in tables.items() if table is not None}
+        found = {name: self._table(name) for name in ("snapshot", "outcomes")}
+        return {name: table.version() for name, table in found.items() if table is not None}
 
     def _check_outcomes(self, info: StateInfo) -> None:
         """Raise StateError where the outcomes or dtypes of what was committed are lost: before anything is sent, not at the next commit."""
@@ -551,22 +539,22 @@ class AssetState:
         path = self.folder / "outcomes"
         if (table := self._table("outcomes")) is None:
             return
-        _check_log(path)
-        if (written := _transaction(table)) < info.outcomes_sequence:
+        tables.check_log(path)
+        if (written := tables.written_for(table)) < info.outcomes_sequence:
             raise StateError(
                 f"{path} is that of plan {written}, but plan {info.outcomes_sequence} was committed to it: restore the newer one, or move "
                 "this one away, and the outcomes begin anew."
             )
-        _check_files(table, path)
+        tables.check_files(table, path)
 
     def _save(self, info: StateInfo) -> None:
         self._make_folder()
         places.replace(self.folder / "state.json", json.dumps(asdict(info), indent=1))
 
     def _write(self, name: str, rows: Iterable[pl.LazyFrame], plan: Plan, *, append: bool) -> None:
-        _check_log(self.folder / name)
+        tables.check_log(self.folder / name)
         table = self._table(name)
-        if _transaction(table) >= plan.sequence:
+        if tables.written_for(table) >= plan.sequence:
             return
         version = None if table is None else table.version()
         if plan.versions is not None and version != plan.versions.get(name):
@@ -574,9 +562,7 @@ class AssetState:
                 f"{self.folder / name} is at version {version}, not at {plan.versions.get(name)} as when plan {plan.sequence} was made on it, and "
                 f"the commit between is not that plan's, or not whole: remove that version's file from its _delta_log."
             )
-        properties = CommitProperties(
-            app_transactions=[Transaction(APP, plan.sequence)], custom_metadata={"run_id": plan.run_id, "made_at": plan.made_at}
-        )
+        properties = tables.properties_of(plan.sequence, run_id=plan.run_id, made_at=plan.made_at)
         self._sink(name, table, rows, append=append, properties=properties)
 
     def _sink(
@@ -588,52 +574,10 @@ class AssetState:
         append: bool,
         properties: CommitProperties | None,
     ) -> None:
-        """Write the version after that of `table`. Raises DeltaError where another has done so meanwhile."""
         path = self.folder / name
         with places.flushed(path):
             places.make_folders(self.root, path)
-            known = {field.name for field in table.schema().fields} if table is not None else set()
-            parts = iter(rows)
-            first = next(parts)
-            if append and table is not None and not known.issuperset(first.collect_schema()):
-                # New columns are what Delta's own writer is for.
-                options = {"schema_mode": "merge", "commit_properties": properties, "writer_properties": WRITER}
-                pl.concat([first, *parts]).sink_delta(table, mode="append", delta_write_options=options)
-            else:
-                _add_files(path, table, first, parts, properties, append=append)
-
-
-def _transaction(table: DeltaTable | None) -> int:
-    """The plan that a table was last written for; 0 where there is none."""
-    return (None if table is None else table.transaction_version(APP)) or 0
-
-
-def _add_files(
-    path: Place,
-    table: DeltaTable | None,
-    first: pl.LazyFrame,
-    others: Iterable[pl.LazyFrame],
-    properties: CommitProperties | None,
-    *,
-    append: bool,
-) -> None:
-    """Commit files that Polars writes, in half the time and memory of Delta's own writer, to a table, or as a new one."""
-    columns = pl.DataFrame(schema=first.collect_schema()).to_arrow(compat_level=pl.CompatLevel.oldest())
-    schema = Schema.from_arrow(columns.schema)
-    added = [_add_file(path, part) for part in itertools.chain([first], others)]
-    if table is None:
-        create_table_with_add_actions(str(path), schema, added, description=DESCRIPTION, commit_properties=properties)
-    else:
-        mode = "append" if append else "overwrite"
-        table.create_write_transaction([*added], mode, schema, [], commit_properties=properties)
-
-
-def _add_file(path: Place, rows: pl.LazyFrame) -> AddAction:
-    name = f"part-{uuid.uuid4()}.parquet"
-    file = str(path / name)
-    rows.sink_parquet(file, row_group_size=DELTA_GROUP_ROWS, compression="zstd", compression_level=1)
-    stats = {"numRecords": pl.scan_parquet(file).select(pl.len()).collect().item()}
-    return AddAction(name, places.size(path / name), {}, int(time.time() * 1000), True, json.dumps(stats))
+            tables.write(path, table, rows, append=append, description=DESCRIPTION, properties=properties)
 
 
 def _temporary() -> Path:
@@ -699,25 +643,6 @@ def _quoted(name: str) -> str:
 def _unquoted(folder: str) -> str:
     """The name that `_quoted` made a folder's of."""
     return "" if folder == "~" else unquote(folder.replace("~", "%"))
-
-
-def _check_log(path: Place) -> None:
-    """Raise StateError where a table's log has an empty entry, which Delta takes for one that changed nothing."""
-    for name, size in places.sizes(path / "_delta_log").items():
-        if name.endswith(".json") and size == 0:
-            raise StateError(
-                f"{path / '_delta_log' / name} is empty: restore it, or move the folder above {path} away to start anew."
-            )
-
-
-def _check_files(table: DeltaTable, path: Place) -> None:
-    """Raise StateError where a file of a table is missing, or has another size than was written."""
-    there = places.sizes(path)
-    for name, size in pl.DataFrame(table.get_add_actions(flatten=True)).select("path", "size_bytes").iter_rows():
-        if (found := there.get(unquote(name))) != size:
-            raise StateError(
-                f"{path / name} has {found or 0:,} bytes of {size:,}: restore it, or move the folder above {path} away to start anew."
-            )
 
 
 def _other_format(path: Place, found: object, known: int) -> str:

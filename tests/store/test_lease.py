@@ -13,7 +13,7 @@ import pytest
 from deltalake.exceptions import DeltaError
 
 from cio_dagster import lock as lock_room
-from cio_dagster import state as state_room
+from cio_dagster import tables
 from cio_dagster.answers import AnswerLog
 from cio_dagster.errors import LockedError, StateError
 from cio_dagster.lock import NOTE, lock
@@ -154,13 +154,13 @@ def test_of_writers_of_one_version_one_wins(remote: Engine, monkeypatch: pytest.
     state = remote.state()
     spec = Person().model_dump(mode="json")
     versions = state.versions()
-    together, real = threading.Barrier(4), state_room._add_files
+    together, real = threading.Barrier(4), tables._add_file
 
-    def at_once(*args: Any, **kwargs: Any) -> None:
+    def at_once(*args: Any) -> Any:
         together.wait()
-        real(*args, **kwargs)
+        return real(*args)
 
-    monkeypatch.setattr(state_room, "_add_files", at_once)
+    monkeypatch.setattr(tables, "_add_file", at_once)
 
     def write(number: int) -> str:
         plan = Plan(state.plan_folder, f"run-{number}", 2, "2026-01-31T12:00:00+00:00", Counts(), spec=spec, versions=versions)
