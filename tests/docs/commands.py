@@ -59,6 +59,8 @@ def check(line: str) -> None:
         found = command.get_command(context, arguments[0])
         assert found is not None, f"{line}: no command {arguments[0]}"
         command, arguments = found, arguments[1:]
+    if "--" in arguments:  # What follows is another program's.
+        arguments = arguments[: arguments.index("--")]
     options = {name for each in command.params if isinstance(each, click.Option) for name in [*each.opts, *each.secondary_opts]}
     named = {each.partition("=")[0] for each in arguments if re.match(r"-{1,2}[a-z]", each)}
     assert named <= options | {"-h", "--help"}, f"{line}: no option {sorted(named - options)}"
@@ -74,6 +76,8 @@ def _command(program: str) -> click.Command:
             from cio_dagster.cli.state import main
         case "dagster":
             from dagster._cli import cli as main
+        case "dagster-celery":
+            from dagster_celery.cli import main
         case "dagster-daemon":
             from dagster._daemon.cli import cli as main
         case "dagster-webserver":

@@ -1,0 +1,71 @@
+"""Several workers of one workspace: one rate budget, more throughput, and nothing lost with one that dies."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from bisect import bisect_left
+from collections.abc import Sequence
+
+import dagster as dg
+
+from cio_dagster.state import AssetState, outcomes
+from tests.scaleout.conftest import Cluster, wait_until
+from tests.scaleout.project import BURST, EVENTS, PEOPLE, RATE, SLOTS
+
+
+def send(cluster: Cluster, *assets: str) -> list[float]:
+    """When the requests of a run came. As many of its steps as the pool has slots begin to send at the same time."""
+    cluster.sandbox.reset()
+    assert cluster.run(*assets, together=str(min(len(assets), SLOTS))).result(100).success
+    assert len(cluster.sandbox.get("events")) == len(assets) * EVENTS
+    return sorted(each["time"] for each in cluster.sandbox.get("requests") if each["path"] == "/api/v1/events")
+
+
+def most_in_a_second(times: Sequence[float]) -> int:
+    return max(bisect_left(times, begin + 1) - position for position, begin in enumerate(times))
+
+
+def test_throughput_rises_with_workers_until_the_budget_ends(cluster: Cluster) -> None:
+    cluster.wait_for_workers()
+    cluster.start_worker(2)
+    one = send(cluster, "a")
+    cluster.wait_for_workers()
+    three = send(cluster, "a", "b", "c")
+    assert 0.7 * RATE / SLOTS <= most_in_a_second(one) <= 1.25 * RATE / SLOTS + BURST
+    # The pool has two slots: beyond two, a worker waits, as the budget is spent.
+    assert 0.7 * RATE <= most_in_a_second(three) <= 1.25 * RATE + BURST
+    assert len(three) <= RATE * (three[-1] - three[0] + 0.5) + BURST
+
+
+def test_a_killed_worker_loses_nothing(cluster: Cluster) -> None:
+    """Two workers are killed with requests under way that were taken and not answered; others do their steps again, in the same run."""
+    cluster.sandbox.reset()
+    late = {"delay": 120, "after": 5}
+    cluster.sandbox.faults([{"path": "/api/v2/batch", **late}, {"path": "/api/v1/events", **late}])
+    run = cluster.run("a", "people")
+    for kind in ("events", "people"):
+        wait_until(lambda kind=kind: len(cluster.sandbox.get(kind)) > 6)
+    locks = [cluster.lock("a"), cluster.lock("people")]
+    killed = {json.loads(lock.read_text())["pid"] for lock in locks}
+    assert len(killed) == 2
+    assert all(0 < len(cluster.sandbox.get(kind)) < rows for kind, rows in (("events", EVENTS), ("people", PEOPLE)))
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    cluster.sandbox.faults([{"path": "/api/", "method": "POST", "status": 429, "headers": {"Retry-After": "0.3"}, "times": 4}])
+
+    result = run.result(150)  # In an object store, a lock is free a minute after its holder's death.
+    assert result.success
+    starts = cluster.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.STEP_START)
+    assert sorted(event.step_key for event in starts) == ["a", "a", "people", "people"]
+    assert not any(lock.exists() for lock in locks)
+    sent, held = cluster.sandbox.get("events"), cluster.sandbox.get("people")
+    assert len(sent) == len({each["id"] for each in sent}) == EVENTS
+    assert len(held) == PEOPLE
+    for asset, rows in (("a", EVENTS), ("people", PEOPLE)):
+        accepted = outcomes(cluster.state, asset=asset).filter(run_id=result.run_id, outcome="accepted").collect()
+        assert len(accepted) == accepted["key"].n_unique() == rows
+    snapshot = AssetState(cluster.state, "customerio", "people").snapshot()
+    assert snapshot is not None
+    assert set(snapshot.collect()["_key"]) == {each["id"] for each in held}
