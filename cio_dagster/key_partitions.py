@@ -142,6 +142,24 @@ def slices_of(partitions: Iterable[str]) -> dict[str, Slice]:
     return known if len(known) == len(found) and whole and chained else {}
 
 
+def read_bounds(texts: Iterable[str]) -> list[Any]:
+    """Bounds as names of partitions have them: whole numbers, text, and in double quotes text that would not be read as such."""
+    return [_read(text) if re.fullmatch(BOUND, text, re.ASCII) and text else text for text in texts]
+
+
+def overlap(one: Slice | None, other: Slice | None) -> bool:
+    """Whether two slices may have keys in common; None is the whole."""
+    if one is None or other is None or one.hashed != other.hashed:
+        return True
+    return _below(one.start, other.end) and _below(other.start, one.end)
+
+
+def _below(start: str | int | None, end: str | int | None) -> bool:
+    if start is None or end is None or type(start) is not type(end):
+        return True
+    return bool(_sortable(start) < _sortable(end))
+
+
 def into(partitions: Sequence[str]) -> str:
     """The options of `cio-state repartition` for a split into these: all of one definition by sync key, or none for the whole."""
     parts = list(slices_of(partitions).values())

@@ -48,7 +48,7 @@ from cio_dagster.errors import StateError, StateUnavailable, SyncError
 from cio_dagster.incremental import Watermark
 from cio_dagster.lock import Held, lock
 from cio_dagster.places import Place, StorePath
-from cio_dagster.plan import BASELINE, DTYPES, MANIFEST, OPERATIONS, REJECTED, Plan, read_manifest
+from cio_dagster.plan import BASELINE, DTYPES, MANIFEST, OPERATIONS, REJECTED, Counts, Plan, read_manifest
 from cio_dagster.plan import FORMAT as PLAN_FORMAT
 from cio_dagster.prepare.columns import INTERNAL
 from cio_dagster.prepare.json_text import typed
@@ -136,6 +136,8 @@ class StateInfo:
     snapshot_sequence: int = 0
     outcomes_sequence: int = 0
     """The plans that the tables were last written for: an older table has lost something."""
+    spread_to: str = ""
+    """The split that its rows are being spread to (see `cio_dagster.repartition`): no run opens it any more."""
     format: int = FORMAT
 
 
@@ -213,7 +215,7 @@ class AssetState:
         if info is None:
             info = StateInfo(spec.identity, environment_id, started_at or datetime.now(timezone.utc).isoformat())
             if keep:
-                self._save(info)
+                self.save_info(info)
         self._check_outcomes(info)
         if info.environment_id != environment_id:
             raise StateError(
@@ -256,6 +258,19 @@ class AssetState:
             )
         return None
 
+    def rows(self) -> int:
+        """The rows of the snapshot."""
+        found = self.snapshot()
+        return 0 if found is None else int(found.select(pl.len()).collect(engine="streaming").item())
+
+    def exists(self) -> bool:
+        """Whether a run has begun it."""
+        return places.read(self.folder / "state.json") is not None
+
+    def has_rows(self) -> bool:
+        """Whether there is anything of a snapshot."""
+        return places.is_folder(self.folder / "snapshot")
+
     def values(self, spec: AnySpec, rows: pl.LazyFrame | None = None) -> pl.LazyFrame | None:
         """The snapshot for people and other assets: identifiers by Customer.io's names, attributes as values. None where there is none.
 
@@ -265,7 +280,7 @@ class AssetState:
         rows = self.snapshot() if rows is None else rows
         if rows is None:
             return None
-        dtypes = self._dtypes()
+        dtypes = self.dtypes()
         names = {f"_{role}": part.kind for role, part in spec.identifiers.items()} | {"_ulid": "ulid"}
         own = {f"_{name}": name for name in spec.fields}
         values = {
@@ -414,16 +429,45 @@ class AssetState:
         """Mark a plan as committed, and remove it."""
         if (plan.folder / DTYPES).exists():
             # Attributes that the source no longer has are in the snapshot still.
-            dtypes, content = self._dtypes() | dict(pl.read_parquet_schema(plan.folder / DTYPES)), BytesIO()
-            pl.DataFrame(schema=dtypes).write_parquet(content)
-            places.replace(self.folder / DTYPES, content.getvalue())
+            self._write_dtypes(self.dtypes() | dict(pl.read_parquet_schema(plan.folder / DTYPES)))
         places.replace(self.folder / "spec.json", json.dumps(plan.spec, indent=1))
         info = self.info()
         assert info is not None
         sequences = {"sequence": max(plan.sequence, info.sequence), "snapshot_sequence": self._written("snapshot")}
         sequences["outcomes_sequence"] = self._written("outcomes")
-        self._save(StateInfo(**asdict(info) | sequences))
+        self.save_info(StateInfo(**asdict(info) | sequences))
         self.discard_plan()
+
+    def take_over(
+        self,
+        info: StateInfo,
+        spec: AnySpec,
+        rows: pl.LazyFrame | None,
+        unsettled: pl.LazyFrame | None,
+        dtypes: dict[str, pl.DataType],
+        part: Part | None,
+        *,
+        run_id: str,
+    ) -> None:
+        """Begin with rows that other states had, as if a plan had been committed. Until `state.json` is there, which comes last, there is no state.
+
+        part
+            What is to be kept of a partition by sync key for the guards of the others, but for its rows.
+        """
+        made_at = datetime.now(timezone.utc).isoformat()
+        plan = Plan(self.plan_folder, run_id, 1, made_at, Counts(), spec=spec.model_dump(mode="json"))
+        places.remove(self.folder / "snapshot")
+        self.write_unsettled(None if unsettled is None or unsettled.limit(1).collect().is_empty() else unsettled)
+        self._write_dtypes(dtypes)
+        places.replace(self.folder / "spec.json", json.dumps(plan.spec, indent=1))
+        if rows is not None:
+            self.write_snapshot([rows], plan, append=False)
+            info = replace(info, sequence=1, snapshot_sequence=1)
+        if part is not None:
+            table = self._table("snapshot")
+            count = 0 if table is None else int(pl.DataFrame(table.get_add_actions(flatten=True))["num_records"].sum())
+            self.write_part(replace(part, known=count, now=count))
+        self.save_info(info)
 
     def tend(self, sequence: int) -> None:
         """Upkeep of the tables after a plan: now and then remove what is older than their history, and join small files.
@@ -506,7 +550,8 @@ class AssetState:
         then = "restore it, or remove it. Then what Customer.io accepted of it is sent again; events are not taken twice."
         return self._damaged(self._plan_place, error, f"an interrupted run left it: {then}")
 
-    def _dtypes(self) -> dict[str, pl.DataType]:
+    def dtypes(self) -> dict[str, pl.DataType]:
+        """What the JSON text of the snapshot's attributes reads back to. Raises StateError where that cannot be read."""
         path = self.folder / DTYPES
         try:
             content = places.read(path)
@@ -514,6 +559,11 @@ class AssetState:
         except (OSError, pl.exceptions.PolarsError) as error:
             then = "restore it, or remove it. Then attributes of the snapshot are read as text until the next run."
             raise self._damaged(path, error, then) from error
+
+    def _write_dtypes(self, dtypes: dict[str, pl.DataType]) -> None:
+        content = BytesIO()
+        pl.DataFrame(schema=dtypes).write_parquet(content)
+        places.replace(self.folder / DTYPES, content.getvalue())
 
     def _table(self, name: str) -> DeltaTable | None:
         """A table as it is now; None where there is none. Raises StateError where its log is damaged."""
@@ -535,7 +585,7 @@ class AssetState:
 
     def _check_outcomes(self, info: StateInfo) -> None:
         """Raise StateError where the outcomes or dtypes of what was committed are lost: before anything is sent, not at the next commit."""
-        self._dtypes()
+        self.dtypes()
         path = self.folder / "outcomes"
         if (table := self._table("outcomes")) is None:
             return
@@ -547,7 +597,8 @@ class AssetState:
             )
         tables.check_files(table, path)
 
-    def _save(self, info: StateInfo) -> None:
+    def save_info(self, info: StateInfo) -> None:
+        """Replace `state.json`."""
         self._make_folder()
         places.replace(self.folder / "state.json", json.dumps(asdict(info), indent=1))
 

@@ -296,12 +296,17 @@ class Run:
 
 
 def check_split(state: AssetState, partitions: Sequence[str]) -> None:
-    """Raise StateError where a first run finds the state of the asset split otherwise: what is known there, it would never remove.
+    """Raise StateError where the asset's state is, or is being, split otherwise: what is known there, this one would never remove.
 
     partitions
         All that the asset has, where it is partitioned by sync key.
     """
-    if state.info() is not None:
+    if (info := state.info()) is not None:
+        if info.spread_to:
+            raise StateError(
+                f"Nothing was sent: {state.folder} is being spread over other partitions: run `cio-state repartition {shlex.quote(state.asset)} "
+                f"{info.spread_to}` again, to its end."
+            )
         return
     others = [each for each in state.siblings() if each.partition not in partitions]
     others = [each for each in others if partitions or slice_of(each.partition) is not None]

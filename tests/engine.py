@@ -75,6 +75,7 @@ class Engine:
         asset: str = "asset",
         partition: str | None = None,
         options: RunOptions | None = None,
+        partitions: Sequence[str] = (),
         **changes: Any,
     ) -> Report:
         """One run; the counts of its report and of its outcomes must add up."""
@@ -82,7 +83,9 @@ class Engine:
         run_id = f"run-{self.runs}"
         self.last.append(run_id)
         state = self.state(asset, partition)
-        report = sync(frame_of(rows), spec, state, self.connection(**changes), run_id=run_id, options=options)
+        report = sync(
+            frame_of(rows), spec, state, self.connection(**changes), run_id=run_id, options=options, partitions=partitions
+        )
         check_counts(report)
         if not report.dry_run:
             check_outcomes(report, self.root)

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cio_dagster.guards import DELETED_ROWS, DELETED_SHARE
+from cio_dagster.guards import DELETED_ROWS, DELETED_SHARE, Limit
+from cio_dagster.key_partitions import slice_of
 from cio_dagster.prepare.identity import PROBLEMS
 from cio_dagster.report import hashed
 from cio_dagster.specs import AnySpec, Collection, Device, Event, Object, Person, Relationship, Threshold
@@ -75,6 +76,8 @@ def no_duplicate_identities(reports: Reports, *, shown: bool) -> Verdict:
 def within_guards(reports: Reports, spec: AnySpec, *, early: float) -> Verdict:
     """Whether each guard is still far from stopping a run: whether no run did more than `early` (a share) of what its limit allows.
 
+    A partition by sync key is looked at by itself, as its guards do before they look at the whole.
+
     Of `max_changed` this counts rows that were sent again unchanged as well, as a full resync does: the guard itself does not.
     """
     near: list[dict[str, str | int | float]] = []
@@ -97,19 +100,25 @@ def _guarded(report: Mapping[str, Any], spec: AnySpec) -> dict[str, tuple[int, f
     """Guard to the rows that it counted and the most that it lets pass; of guards that apply."""
     counts = report["planned"]
     known, found = int(counts["known"]), dict[str, tuple[int, float | None]]()
+    of_whole = slice_of(report["partition"]) is not None
+
+    def most_of(threshold: Threshold, least: int = 0) -> float | None:
+        if threshold is None:
+            return None
+        limit = Limit("", threshold, least)
+        alone = limit.most_of_part(known) if of_whole else None
+        return limit.most(known) if alone is None else alone
+
     if spec.removes and not isinstance(spec, Event):
         # As the guard counts a collection: what it loses on balance.
         lost = known - (counts["source"] - counts["rejected"]) if isinstance(spec, Collection) else counts["delete"]
-        most = max(DELETED_ROWS, DELETED_SHARE * known) if spec.max_delete is None else _most(spec.max_delete, known)
+        most = most_of(DELETED_SHARE, DELETED_ROWS) if spec.max_delete is None else most_of(spec.max_delete)
         found["max_delete"] = (max(lost, 0), most)
     if isinstance(spec, Person) and (known or not isinstance(spec.max_new_people, float)):
-        found["max_new_people"] = (counts["create"], _most(spec.max_new_people, known))
+        found["max_new_people"] = (counts["create"], most_of(spec.max_new_people))
     if isinstance(spec, (Person, Device, Object, Relationship)):
-        found["max_changed"] = (counts["update"], _most(spec.max_changed, known))
+        found["max_changed"] = (counts["update"], most_of(spec.max_changed))
     rejected = report["rejected"] - report["refused_removals"]
-    found["max_rejected"] = (rejected, _most(spec.max_rejected, counts["source"]))
+    most_rejected = spec.max_rejected * counts["source"] if isinstance(spec.max_rejected, float) else spec.max_rejected
+    found["max_rejected"] = (rejected, most_rejected)
     return {guard: (int(rows), most) for guard, (rows, most) in found.items() if most is not None}
-
-
-def _most(threshold: Threshold, whole: int) -> float | None:
-    return threshold * whole if isinstance(threshold, float) else threshold

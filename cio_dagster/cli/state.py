@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -19,9 +21,11 @@ from pydantic import SecretStr
 from cio_dagster import places
 from cio_dagster.cli import look, output
 from cio_dagster.deliver import Connection, check_connection, read_baseline
+from cio_dagster.key_partitions import hash_partitions, range_partitions, read_bounds
 from cio_dagster.lock import NOTE
 from cio_dagster.places import Place
 from cio_dagster.plan import Counts, Plan
+from cio_dagster.repartition import locked, split, spread
 from cio_dagster.specs import AnySpec, Collection, Event, ManualSegment, Object
 from cio_dagster.state import FORGOTTEN, OUTCOMES_SCHEMA, AssetState, all_states, state_root
 
@@ -236,10 +240,78 @@ def forget(states: list[AssetState], asset: str, partition: str | None, keys: tu
         click.echo(_after_forgetting(look.said_or(chosen[0].spec)))
         output.ask(f"Move the state of {len(chosen):,} asset partition{'s' * (len(chosen) > 1)} aside?", yes)
         for state in chosen:
-            target = _aside(state, "whole" if state.partition is None else state.folder.name)
-            places.move(state.folder, target)
-            (target / NOTE).unlink()
-            click.echo(f"Moved to {target}.")
+            click.echo(f"Moved to {_move_aside(state)}.")
+
+
+@main.command()
+@_asset
+@click.option("--into", "count", type=int, metavar="COUNT", help="So many hash partitions.")
+@click.option(
+    "--bound", "bounds", multiple=True, metavar="KEY", help="Range partitions that begin at this key; can be given again."
+)
+@click.option("--whole", is_flag=True, help="No partitions any more.")
+@click.option(
+    "--by", "column", metavar="COLUMN", help="The column of the sync key by which rows are split, where it has several."
+)
+@_yes
+@click.pass_obj
+def repartition(
+    states: list[AssetState], asset: str, count: int | None, bounds: tuple[str, ...], whole: bool, column: str | None, yes: bool
+) -> None:
+    """Spread the state of an asset over other partitions by sync key. Nothing is sent.
+
+    Also from an asset without partitions, or to one (--whole). Killed under way, it is run again, and goes on. Bounds are whole numbers, or text;
+    digits that are text stand in double quotes: '"10"'.
+    """
+    if [count is not None, bool(bounds), whole].count(True) != 1:
+        raise click.UsageError("Say one of --into, --bound and --whole.")
+    if count is not None:
+        partitions = list(hash_partitions(count).get_partition_keys())
+    else:
+        partitions = list(range_partitions(read_bounds(bounds)).get_partition_keys()) if bounds else []
+    there = _some(states, asset, None)
+    made = [replace(there[0], partition=each) for each in partitions] or [replace(there[0], partition=None)]
+    _allow_files(len(there) + len(made))
+    with locked(list(dict.fromkeys([*there, *made]))):
+        todo = split(there, partitions, column)
+        rows = sum(state.rows() for state in todo.old) if todo.new else 0
+        kept = f", beside {len(todo.kept):,} that stay as they are" if todo.kept else ""
+        click.echo(
+            f"{rows:,} rows of {_names(todo.old)} go to {_names(todo.new)}{kept}. Nothing is sent: the next run of each partition reads its source "
+            "whole, and sends what differs."
+        )
+        click.echo(f"The old states are moved to {FORGOTTEN}, with their outcomes, reports and stored plans.")
+        output.ask("Spread them?", yes)
+        spread(todo)
+        for state in todo.old:
+            _move_aside(state)
+    click.echo(f"Done: {_names([*todo.kept, *todo.new])}.")
+
+
+def _names(states: list[AssetState]) -> str:
+    """Partitions in words."""
+    if [state.partition for state in states] == [None]:
+        return "the asset without partitions"
+    named = ", ".join(str(state.partition) for state in states[:3])
+    return f"{len(states):,} partition{'s' * (len(states) != 1)}" + (
+        f" ({named}{', ...' if len(states) > 3 else ''})" if states else ""
+    )
+
+
+def _allow_files(count: int) -> None:
+    """Let this process have a file open for each lock."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = count + 256
+    if soft < wanted and (hard == resource.RLIM_INFINITY or hard >= wanted):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _move_aside(state: AssetState) -> Place:
+    """Move a whole state to where what is forgotten is, and return that place. To be called under its lock."""
+    target = _aside(state, "whole" if state.partition is None else state.folder.name)
+    places.move(state.folder, target)
+    (target / NOTE).unlink()
+    return target
 
 
 def _forget_rows(state: AssetState, keys: list[str], yes: bool) -> None:

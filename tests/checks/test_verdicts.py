@@ -82,3 +82,10 @@ def test_each_partition_is_held_against_its_own_limits() -> None:
     assert [row["partition"] for row in found.rows] == ["a"]
     assert found.numbers["max_delete_percent"] == 60
     assert within_guards(reports, SEGMENT, early=0.7).passed
+
+
+def test_a_part_of_a_whole_is_near_a_share_by_more_than_chance_alone() -> None:
+    strict = SEGMENT.model_copy(update={"max_delete": 0.1})
+    assert not within_guards([report("a", planned=Counts(known=40, delete=4))], strict, early=0.5).passed
+    assert within_guards([report("03-of-16", planned=Counts(known=40, delete=4))], strict, early=0.5).passed
+    assert not within_guards([report("03-of-16", planned=Counts(known=4_000, delete=400))], strict, early=0.5).passed
