@@ -95,8 +95,9 @@ class _Lease:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        self._thread.join()
-        if not self._late():
+        # A renewal that hangs is not waited for: then the lease ends by itself.
+        self._thread.join(RENEWED)
+        if not self._thread.is_alive() and not self._late():
             self._place.unlink(missing_ok=True)
 
     def check(self) -> None:
