@@ -17,15 +17,16 @@ import pytest
 from cio_dagster.warehouse import Warehouse, WarehouseError
 
 MILLIONS = """
-import json, resource, sys
+import json, sys
+from benchmarks.child import peak_mb
 from cio_dagster.warehouse import Warehouse
 warehouse = Warehouse(url=sys.argv[1])
 warehouse.query("select 1 as x").collect()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak_mb()
 frame = warehouse.query(sys.argv[2], rows=2_000_000)
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+after = peak_mb()
 rows = frame.select(n="id").count().collect()["n"].item()
-print(json.dumps({"rows": rows, "megabytes": (after - before) / 1024}))
+print(json.dumps({"rows": rows, "megabytes": after - before}))
 """
 WIDE = "select i as id, 'customer-' || i as name, md5(cast(i as text)) as first, md5(cast(-i as text)) as second from {series}"
 
