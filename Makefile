@@ -22,7 +22,7 @@ dev: setup
 	$(BIN)/python -m demo.dev
 
 test: .venv/test
-	$(BIN)/python -m pytest -n 3 --dist loadfile $(TESTS)
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder $(TESTS)
 
 # The tests' warehouses are large; nothing else needs them.
 .venv/test: .venv/ready
