@@ -79,6 +79,9 @@ DEFERRED = "dagster/defer_asset_events"
 
 PROGRESS_SECONDS = 5.0
 
+TOGETHER = 256
+"""Partitions by sync key of a run that are judged before the first of them is sent. Their locks are held meanwhile, and their plans on disk."""
+
 WITHHELD = "whose text may hold values, so it is not shown (show_values=False)."
 
 
@@ -185,8 +188,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
             connection = self.customerio.connection(slots, since)
             environment_id = self.customerio.environment_id(asset.run_id, connection)
             frames, split_by_key = _frames(asset, obj), list(slices(asset.partitions))
-            # Of partitions by sync key, all are judged before the first is sent.
-            for group in [list(frames)] if split_by_key else [[each] for each in frames]:
+            for group in _groups(frames, TOGETHER if split_by_key else 1):
                 with ExitStack() as locks:
                     runs: list[Run] = []
                     for partition in group:
@@ -372,6 +374,12 @@ def _columns(context: dg.OutputContext, spec: AnySpec, computed: Computed) -> di
     ]
     lineage = column_lineage(columns, frame, computed.queries, deps)
     return {"dagster/column_schema": column_schema(columns)} | ({"dagster/column_lineage": lineage} if lineage else {})
+
+
+def _groups(keys: Iterable[str | None], size: int) -> list[list[str | None]]:
+    """The keys in their order, so many at a time."""
+    found = list(keys)
+    return [found[place : place + size] for place in range(0, len(found), size)]
 
 
 def _check_report(report: Report, spec: AnySpec) -> None:

@@ -260,7 +260,7 @@ class Run:
         others = [replace(self.state, partition=each) for each in self.partitions if each not in found]
         with ThreadPoolExecutor(READERS) as pool:
             found |= zip((other.partition for other in others), pool.map(AssetState.part, others), strict=True)
-        found.pop(self.state.partition)
+        found.pop(self.state.partition, None)
         return [in_wave(part, self.part) for part in found.values() if part is not None]
 
     def _show(self) -> Report:

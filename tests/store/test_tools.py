@@ -12,11 +12,15 @@ from cio_dagster import (
     CustomerIO,
     CustomerIOIOManager,
     ManualSegment,
+    Object,
     Person,
     build_customerio_checks,
     customerio_asset,
+    hash_partitions,
     places,
 )
+from cio_dagster.key_partitions import slices
+from cio_dagster.partitions import split
 from cio_dagster.places import StorePath
 from cio_dagster.state import FORGOTTEN, AssetState, all_states
 from tests.engine import APP_KEY, SITE, TRACK_KEY, Engine
@@ -80,3 +84,16 @@ def test_assets_load_check_and_plan(remote: Engine, root: StorePath, monkeypatch
     assert all(check.passed for check in done.get_asset_check_evaluations())
     assert len(done.get_asset_check_evaluations()) > 2
     assert AssetState(root, "workspace", "customers").report() is not None
+
+
+def test_a_state_is_spread_over_partitions(remote: Engine) -> None:
+    account = Object(object_type_id=1, column="id", behavior="mirror")
+    rows = [{"id": f"k{number}", "plan": "free"} for number in range(20)]
+    remote.sync(account, rows)
+    run(remote, "repartition", "asset", "--into", "2", "--yes")
+    keys = list(slices(hash_partitions(2)))
+    parts = split(pl.DataFrame(rows[1:]).lazy(), hash_partitions(2), keys, None, account)
+    reports = [remote.sync(account, part, partition=key, partitions=keys) for key, part in parts.items()]
+    assert [sum(getattr(each, name) for each in reports) for name in ("created", "updated", "removed")] == [0, 0, 1]
+    assert {state.partition for state in all_states(remote.root)} == set(keys)
+    assert places.folders(remote.root / FORGOTTEN)
