@@ -12,9 +12,10 @@ from benchmarks.cases.people import growth, many, people
 from benchmarks.cases.segments import segments
 from benchmarks.cases.small import small
 from benchmarks.cases.state import state
+from benchmarks.cases.workers import workers
 from benchmarks.results import Row
 
 CASES: dict[str, Callable[[Bench], Iterator[Row]]] = {
-    case.__name__: case for case in (people, many, growth, events, segments, state, small, peers, limits)
+    case.__name__: case for case in (people, many, growth, events, segments, state, workers, small, peers, limits)
 }
 """By the name that `--only` takes."""

@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from cio_dagster import CustomerIO, CustomerIOIOManager, Person, customerio_asset
+from cio_dagster import CustomerIO, CustomerIOIOManager, Event, Person, customerio_asset
 from cio_dagster.pool import pool_slots
 from cio_dagster.sandbox.process import run_sandbox
 from tests.rates.conftest import SHIPPED
@@ -85,3 +85,19 @@ def test_no_limit_is_said_once(pool: str | None, limit: int | None, words: str |
         said = [entry.user_message for entry in instance.all_logs(result.run_id) if entry.level == 30]
     assert len(said) == (1 if words else 0)
     assert words is None or words in said[0]
+
+
+def test_a_step_begins_without_a_burst(tmp_path: Path) -> None:
+    """Else many short steps, each in a process of its own, would send more than the rate."""
+
+    @customerio_asset(Event(row_id="id", key="anonymous_id", column="id", name="seen", start="all"))
+    def seen() -> pl.DataFrame:
+        return pl.DataFrame({"id": [str(n) for n in range(20)]})
+
+    with run_sandbox() as sandbox, dg.instance_for_test() as instance:
+        workspace = CustomerIO(site_id="s", track_api_key="k", track_url=sandbox.url, requests_per_second=20, burst=20)
+        resources = {"customerio": CustomerIOIOManager(customerio=workspace, state=str(tmp_path))}
+        run = dg.materialize([seen], instance=instance, resources=resources)
+        [start] = instance.all_logs(run.run_id, of_type=dg.DagsterEventType.STEP_START)
+        last = max(each["time"] for each in sandbox.get("requests"))
+    assert last - start.timestamp >= 0.95
