@@ -38,7 +38,7 @@ def workers(bench: Bench) -> Iterator[Row]:
         f"{WORKERS[-1]} workers of the limit of {LIMIT} requests/s",
         "x",
         limited,
-        note="a share of each slot's",
+        note="the start of their processes, all at once, is part of it",
     )
 
     what, rates = f"{count(bench.rows)} people, first, without limits", {}
