@@ -218,10 +218,10 @@ class Predicate:
 
     def of_text(self, text: pl.Expr) -> pl.Expr:
         """For the key's text, as the sync key has it."""
-        if self._by_number:
-            return pl.any_horizontal(_within(each, text.cast(pl.Int128, strict=False)) for each in self.slices)
-        digest = NonCryptographicHashingNameSpace(text).md5()
-        return pl.any_horizontal(_within(each, digest if each.hashed else text) for each in self.slices)
+        value = text.cast(pl.Int128, strict=False) if self._by_number else text
+        if self.slices[0].hashed:
+            value = NonCryptographicHashingNameSpace(text).md5()
+        return pl.any_horizontal(_within(each, value, text) for each in self.slices)
 
     def sql(self, engine: str) -> str:
         """For a query's column of that name, in the SQL of an engine, by its URL's scheme.
@@ -254,13 +254,14 @@ class Predicate:
         return any(isinstance(bound, int) for each in self.slices for bound in (each.start, each.end))
 
 
-def _within(part: Slice, value: pl.Expr) -> pl.Expr:
-    test = pl.lit(True)
+def _within(part: Slice, value: pl.Expr, text: pl.Expr) -> pl.Expr:
+    """Whether a value is in a slice; so is a key that is null in the first. The value is named once, as its hash is what takes the time."""
+    if part.start is not None and part.end is not None:
+        return value.is_between(pl.lit(part.start), pl.lit(part.end), closed="left").fill_null(False)
     if part.start is not None:
-        test &= value >= part.start
-    if part.end is not None:
-        test &= value < part.end
-    return (test | value.is_null() if part.start is None else test).fill_null(False)
+        return (value >= part.start).fill_null(False)
+    test = pl.lit(True) if part.end is None else (value < part.end).fill_null(False)
+    return test | text.is_null()
 
 
 def _within_sql(part: Slice, value: exp.Expr, column: exp.Expr) -> exp.Expr:

@@ -114,7 +114,7 @@ def split(
     tests = {key: _belongs(definition, key, partition_expr, schema).fill_null(False) for key in keys}
     if isinstance(spec, Event) and isinstance(partition_expr, str) and spec.timestamp == partition_expr:
         tests[keys[0]] = tests[keys[0]] | pl.col(partition_expr).is_null()
-    if strays := _strays(frame, tests):
+    if strays := _strays(frame, pl.any_horizontal(tests.values())):
         raise SpecError(
             f"{strays:,} rows belong to no partition of this run (by {partition_expr!r}): let the query select by the partition, with "
             "**partition_parameters(context)."
@@ -128,8 +128,9 @@ def _split_by_key(frame: pl.LazyFrame, parts: Mapping[str, Slice], identifier: I
         raise SpecError(
             f"the query gives no column {identifier.column!r}, by which it is partitioned; it gives {sorted(schema)}"
         )
-    tests = {key: Predicate.of(identifier, [part]).expr(schema[identifier.column]) for key, part in parts.items()}
-    if strays := _strays(frame, tests):
+    dtype = schema[identifier.column]
+    tests = {key: Predicate.of(identifier, [part]).expr(dtype) for key, part in parts.items()}
+    if strays := _strays(frame, Predicate.of(identifier, parts.values()).expr(dtype)):
         raise SpecError(
             f"{strays:,} rows belong to no partition of this run (by the sync key in {identifier.column!r}): let the query select them, with "
             "where=partition_predicate(context). If it does, the database writes the key as another text than is sent: cast the column to text "
@@ -138,8 +139,8 @@ def _split_by_key(frame: pl.LazyFrame, parts: Mapping[str, Slice], identifier: I
     return {key: frame.filter(test) for key, test in tests.items()}
 
 
-def _strays(frame: pl.LazyFrame, tests: Mapping[str, pl.Expr]) -> int:
-    return int(frame.filter(~pl.any_horizontal(tests.values())).select(pl.len()).collect(engine="streaming").item())
+def _strays(frame: pl.LazyFrame, belongs: pl.Expr) -> int:
+    return int(frame.filter(~belongs).select(pl.len()).collect(engine="streaming").item())
 
 
 def _belongs(definition: Any, key: str, partition_expr: str | Mapping[str, str], schema: pl.Schema) -> pl.Expr:
