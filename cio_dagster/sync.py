@@ -119,8 +119,18 @@ def sync(
     Returns a report; where Customer.io could not take the whole plan, with `error`, and what it accepted committed. Raises SpecError,
     StateError, GuardError or DeliveryError where nothing was sent.
     """
-    given: dict[str, Any] = {"options": options, "environment_id": environment_id, "progress": progress, "read": read}
-    with begin(frame, spec, state, connection, run_id=run_id, partitions=partitions, **given) as run:
+    with begin(
+        frame,
+        spec,
+        state,
+        connection,
+        run_id=run_id,
+        options=options,
+        environment_id=environment_id,
+        progress=progress,
+        read=read,
+        partitions=partitions,
+    ) as run:
         run.judge()
         return run.finish()
 
@@ -169,8 +179,8 @@ def begin(
         run = Run(
             state, spec, connection, options, info, plan, before, report, shown, _while_held(held, progress), held, partitions
         )
-        run.take_part(recovered)
         try:
+            run.take_part(recovered)
             yield run
         except BaseException as error:
             run.drop(error)
@@ -272,6 +282,7 @@ class Run:
 
     def _send(self) -> Report:
         state, report = self.state, self.report
+        self.held()
         if self.shown is not None:
             try:
                 self.plan = stored.to_apply(self.shown, self.plan, state)
