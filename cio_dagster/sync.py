@@ -166,7 +166,8 @@ def begin(
         shown = None if options.apply is None else stored.find(state, options.apply, environment_id)
         if shown is not None:
             options = replace(options, **shown.options)
-        info = state.open(spec, environment_id, keep=not options.dry_run, started_at=shown.started_at if shown else None)
+        started_at = shown.started_at if shown else _started(state, spec, partitions)
+        info = state.open(spec, environment_id, keep=not options.dry_run, started_at=started_at)
         check_still_good(read, state)
         with _timed(seconds, "plan"):
             snapshot = state.snapshot()
@@ -411,6 +412,14 @@ def _check_options(options: RunOptions, spec: AnySpec) -> None:
             f"reconcile compares a manual segment or the objects of a type with all that Customer.io holds of them; a {spec.object} sync "
             "cannot be read whole. Run it with full_resync: true instead, to send every row again."
         )
+
+
+def _started(state: AssetState, spec: AnySpec, partitions: Sequence[str]) -> str | None:
+    """When events began to be synced, on the first run of a partition by sync key: with that of the others. None for now."""
+    if not isinstance(spec, Event) or not partitions or state.exists():
+        return None
+    others = (replace(state, partition=each).info() for each in partitions)
+    return next((info.started_at for info in others if info is not None), None)
 
 
 def event_start(spec: AnySpec, state: AssetState, info: StateInfo) -> datetime | None:

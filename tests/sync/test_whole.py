@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import polars as pl
@@ -13,7 +14,7 @@ from cio_dagster import sync as sync_room
 from cio_dagster.errors import GuardError, StateError
 from cio_dagster.key_partitions import slices
 from cio_dagster.partitions import split
-from cio_dagster.specs import Object
+from cio_dagster.specs import Event, Object
 from cio_dagster.sync import RunOptions, begin
 from tests.engine import Engine
 
@@ -88,3 +89,19 @@ def test_a_damaged_part_is_told(synced: Engine) -> None:
     path.write_text(json.dumps({"run_id": "x"}))
     with pytest.raises(StateError, match=r"wave\.json cannot be read .* remove it"):
         synced.sync(MIRROR, parts(gone=1)[KEYS[0]], partition=KEYS[0], partitions=KEYS)
+
+
+def test_events_begin_with_the_first_run_of_any_partition(engine: Engine) -> None:
+    event = Event(row_id="row", key="anonymous_id", column="visitor", name="seen", timestamp="at", anonymous_endpoint="v2")
+    rows = [
+        {"row": f"r{number}", "visitor": "v", "at": datetime.now(timezone.utc) + timedelta(hours=1)} for number in range(20)
+    ]
+    found = split(pl.DataFrame(rows).lazy(), TWO, KEYS, None, event)
+    engine.sync(event, found[KEYS[0]].filter(pl.lit(False)), partition=KEYS[0], partitions=KEYS)
+    first = engine.state(partition=KEYS[0]).info()
+    sent = engine.sync(event, found[KEYS[1]], partition=KEYS[1], partitions=KEYS).sent
+    other = engine.state(partition=KEYS[1]).info()
+    assert sent > 0
+    assert first is not None
+    assert other is not None
+    assert other.started_at == first.started_at
