@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sqlite3
 from pathlib import Path
 
@@ -78,6 +79,24 @@ def test_a_predicate_is_about_what_the_query_gives(either: Warehouse) -> None:
     assert either.query(sql, where=where, least=30).collect()["Id"].to_list() == [3]
     with pytest.raises(WarehouseError, match="Id"):
         either.query("select 1 as other", where=where)
+
+
+def test_the_sql_of_the_documentation_selects_the_same(either: Warehouse) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "recipes" / "partitions.md").read_text()
+    by_hash, by_range = (
+        block.replace("customer_id, email, plan from customers", "customer_id from customers")
+        for block in re.findall(r"```sql\n(select .*?)```", page, re.DOTALL)
+    )
+    customers = f"with customers as (select number as customer_id from ({TABLE}) as t) "
+    rows, spec = either.query(customers + "select customer_id from customers").collect(), Person(column="customer_id")
+    for sql, definition, open_ends in ((by_hash, THREE, ("", "g")), (by_range, range_partitions([5, 20]), (None, None))):
+        parts = slices(definition)
+        whole = split(rows.lazy(), definition, list(parts), None, spec)
+        for key, part in parts.items():
+            bounds = {"partition_start": part.start or open_ends[0], "partition_end": part.end or open_ends[1]}
+            selected = either.query(customers + sql, **bounds).collect()["customer_id"].sort().to_list()
+            given = whole[key].collect()["customer_id"].sort()
+            assert selected == (given if part.hashed else given.drop_nulls()).to_list()
 
 
 def test_a_table_of_a_lake_is_filtered(tmp_path: Path) -> None:
