@@ -4,8 +4,8 @@ A line says which positions of the plan a request held and which of them were re
 
     {"from": 0, "to": 1480, "at": "2026-01-31T12:00:00+00:00", "refused": [[17, "invalid", "attributes.plan", "too long"]]}
 
-Where the state is in an object store, what is new in the log is copied there as files of its own, answers-00000.jsonl and so on, of which
-the first is empty and says that sending has begun. What a lost machine had not copied counts as not answered.
+Where the state is in an object store, the log is copied there in pieces as it grows, answers-00000.jsonl and so on, of which the first is
+there, maybe empty, when sending begins. What a lost machine had not copied counts as not answered.
 
 Positions without a line were not answered, as far as is known, and stay pending. A line that a crash cut short, or that is damaged, counts
 as none: what it would have said is sent again, which is safe.
@@ -38,6 +38,9 @@ The names are none that an attribute can have, so that these columns can stand b
 
 COPY, COPIES = "answers-{:05}.jsonl", "answers-*.jsonl"
 
+COPY_BYTES = 250_000
+"""A copy that has so many is the last one of what it holds; a smaller one is written anew with what has come."""
+
 
 @dataclass(frozen=True)
 class Refusal:
@@ -59,11 +62,12 @@ class AnswerLog:
     def __init__(self, path: Path, copied_to: StorePath | None = None) -> None:
         self._path, self._copied_to = path, copied_to
         self._file: int | None = None
-        self._copies = self._copied = 0
+        self._copies = self._begin = 0
+        self._copied: int | None = None
         self._copying = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        self._file = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         # That the log is there says that sending may have begun, so it must be there before that, even after a power cut.
         folder = os.open(self._path.parent, os.O_RDONLY)
         try:
@@ -75,10 +79,12 @@ class AnswerLog:
 
     def __exit__(self, *_: tuple[type[BaseException], BaseException, TracebackType] | None) -> None:
         if self._file is not None:
-            os.fsync(self._file)
-            self.copy()
-            os.close(self._file)
-            self._file = None
+            try:
+                os.fsync(self._file)
+                self.copy()
+            finally:
+                os.close(self._file)
+                self._file = None
 
     def append(self, start: int, stop: int, refused: Sequence[Refusal]) -> None:
         """Record the answer to the request that held positions `start` to `stop` (not included)."""
@@ -99,12 +105,16 @@ class AnswerLog:
         if self._copied_to is None or self._file is None:
             return
         with self._copying:
-            # No line is read that is being written: what comes after the last end of a line is of the next copy.
-            new = self._path.read_bytes()[self._copied :]
-            new = new[: new.rfind(b"\n") + 1]
-            if new or not self._copies:
-                (self._copied_to / COPY.format(self._copies)).put(new)
-                self._copied, self._copies = self._copied + len(new), self._copies + 1
+            end = os.fstat(self._file).st_size
+            if end == self._copied:
+                return
+            # A line that is being written is whole in the next copy: until then it counts as none.
+            content = os.pread(self._file, end - self._begin, self._begin)
+            content = content[: content.rfind(b"\n") + 1]
+            (self._copied_to / COPY.format(self._copies)).put(content)
+            self._copied = self._begin + len(content)
+            if len(content) >= COPY_BYTES:
+                self._begin, self._copies = self._copied, self._copies + 1
 
 
 def join_copies(path: Path) -> None:

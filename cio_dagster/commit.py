@@ -12,6 +12,7 @@ import polars as pl
 from cio_dagster.answers import Answers, read_answers
 from cio_dagster.hashes import in_bucket, key_hash
 from cio_dagster.incremental import moved
+from cio_dagster.lock import Held
 from cio_dagster.plan import Plan
 from cio_dagster.report import rejects
 from cio_dagster.specs import AnySpec, Collection, Event
@@ -47,7 +48,7 @@ class Committed:
         return dict(self.counted.filter(pl.col("_outcome") == "accepted").select("_operation", "rows").iter_rows())
 
 
-def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = None) -> Committed:
+def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = None, held: Held = lambda: None) -> Committed:
     """Write the snapshot, then what is unsettled, then the outcomes, then how far reading came, then close the plan.
 
     Accepted rows enter the snapshot or leave it; refused and pending ones do neither, so that the next run tries them again.
@@ -55,7 +56,10 @@ def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = 
     begun
         Sending came as far as this position. By default all that was to be sent, if the plan's log of answers was opened: then what is
         pending may have reached Customer.io or not, and is unsettled.
+    held
+        Asked before each of these steps, as each may take long.
     """
+    held()
     answers = read_answers(plan.answers_path, plan.operations().select(pl.len()).collect(engine="streaming").item())
     written = _done(plan, answers, pl.all().exclude("_position", "_row", "_changes", "_body"))
     told = _done(plan, answers, pl.col("_key", "_operation"))
@@ -65,11 +69,14 @@ def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = 
         state.write_snapshot(snapshot, plan, append=isinstance(spec, Event))
     if begun is None:
         begun = plan.stop if plan.answers_path.exists() else 0
-    state.write_unsettled(_unsettled(state, plan, spec, written, begun, bool(answers)))
+    unsettled = _unsettled(state, plan, spec, written, begun, bool(answers))
+    held()
+    state.write_unsettled(unsettled)
     state.write_outcomes(_outcomes(state, plan, told, now), plan)
     counted = told.group_by("_operation", "_outcome").agg(rows=pl.len()).collect(engine="streaming")
     refused = told.filter(pl.col("_outcome") == "refused")
     found = Committed(counted, rejects(refused.select("_key", reason="_reason", field="_field", message="_message")))
+    held()
     if plan.read is not None and not plan.chosen:
         # Rows that were not chosen are still to be read by the next run.
         state.write_watermark(moved(plan, _done(plan, answers, pl.col("_row", "_operation")), state.watermark()))

@@ -4,6 +4,8 @@ In a folder that is a lock of the operating system, which goes with the process 
 that only one can create, and that its holder writes anew every RENEWED seconds. One who finds it watches it: if it is renewed, its holder is
 alive; if nobody renews it for LEASE seconds, the holder is dead, and whoever writes it next holds it. Stores let only one write over a version.
 No clocks are compared. A holder that could not renew it for so long, as it was suspended or cut off, has lost it, and stops.
+
+Runs of one machine share its temporary files, so they have the lock of a folder there as well.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from pathlib import Path
 
 import filelock
 
-from cio_dagster.errors import LockedError, StateError
-from cio_dagster.places import Place, StorePath, replace
+from cio_dagster.errors import LockedError, StateUnavailable
+from cio_dagster.places import Place, StoreError, StorePath, read, replace
 
 LEASE = 60.0
 """Seconds without renewal after which a lease is another's to take."""
@@ -39,7 +41,10 @@ NOTE = "lock.json"
 """Who holds the lock, since when. In an object store it is the lease."""
 
 Held = Callable[[], None]
-"""Raises StateError where the lock was lost meanwhile."""
+"""Raises StateUnavailable where the lock was lost meanwhile."""
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""Goes on while the machine sleeps."""
 
 
 @contextmanager
@@ -64,7 +69,7 @@ def _locked(folder: Path, content: dict[str, object], what: str) -> Iterator[Non
     try:
         held.acquire()
     except filelock.Timeout:
-        holder = note.read_text() if note.exists() else "another process"
+        holder = (read(note) or b"another process").decode()
         raise _taken(what, holder, "goes with its process") from None
     try:
         replace(note, json.dumps(content))
@@ -79,9 +84,9 @@ class _Lease:
 
     def __init__(self, place: StorePath, content: dict[str, object], what: str) -> None:
         self._place, self._what = place, what
-        self._token = uuid.uuid4().hex
-        self._content = content | {"token": self._token}
+        self._content = content | {"token": uuid.uuid4().hex}
         self._version: dict[str, str] = {}
+        self._renewals = 0
         self._renewed = 0.0
         self._lost = ""
         self._ended = threading.Event()
@@ -93,57 +98,57 @@ class _Lease:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._ended.set()
-        # A renewal that hangs is not waited for: then the lease ends by itself.
+        # A renewal that hangs is not waited for, and what may be another's by then is not removed: then the lease ends by itself.
         self._thread.join(RENEWED)
-        if not self._thread.is_alive() and not self._late():
-            self._place.unlink(missing_ok=True)
+        if not self._thread.is_alive() and not self._lost and self._age() < LEASE / 2:
+            try:
+                self._place.unlink(missing_ok=True)
+            except StoreError:
+                if kind is None:  # Else what ended the run is to be told.
+                    raise
 
     def check(self) -> None:
-        """Raise StateError where the lease was lost."""
+        """Raise StateUnavailable where the lease was lost."""
         if self._lost or self._late():
-            raise StateError(
-                f"The lock of {self._what} could not be renewed for {LEASE - MARGIN:.0f} seconds{self._lost and f' ({self._lost})'}, so another run "
-                "may write it by now: this one has stopped. What Customer.io accepted is in its plan's log; the next run commits it."
+            why = self._lost or f"it could not be renewed for {LEASE - MARGIN:.0f} seconds"
+            raise StateUnavailable(
+                f"The lock of {self._what} is lost: {why}. Another run may write by now, so this one has stopped. Run it again: that commits "
+                "what Customer.io accepted, and sends the rest."
             )
 
+    def _age(self) -> float:
+        return time.clock_gettime(_CLOCK) - self._renewed
+
     def _late(self) -> bool:
-        return bool(self._lost) or time.monotonic() - self._renewed > LEASE - MARGIN
+        return self._age() > LEASE - MARGIN
 
     def _write(self, mode: object) -> bool:
         """Write it, if it is as `mode` says; return whether that was so."""
-        begun = time.monotonic()
-        content = json.dumps(self._content | {"renewed": _now()}).encode()
-        try:
-            self._version = self._place.put(content, mode)
-        except FileExistsError:
-            # A write whose answer was lost is tried again, and then meets itself.
-            found, version = self._read()
-            if found.get("token") != self._token:
-                return False
-            self._version = version
-        self._renewed = begun
+        begun = time.clock_gettime(_CLOCK)
+        # The number makes each version another one, whatever the clock says.
+        self._renewals += 1
+        written = self._place.put_if(json.dumps(self._content | {"renewed": _now(), "renewals": self._renewals}).encode(), mode)
+        if written is None:
+            return False
+        self._version, self._renewed = written, begun
         return True
 
-    def _read(self) -> tuple[dict[str, object], dict[str, str]]:
-        try:
-            text, version = self._place.read_version()
-            return json.loads(text), version
-        except FileNotFoundError:
-            return {}, {}
-
     def _take_over(self) -> None:
-        version = self._read()[1]
+        found = self._place.read_version()
         ends = time.monotonic() + LEASE
-        while version and time.monotonic() < ends:
+        while found and time.monotonic() < ends:
             time.sleep(min(RENEWED / 5, 1.0))
-            seen, now = self._read()
-            if now and now != version:
-                raise _taken(self._what, json.dumps(seen), UNTIL)
-            version = now
-        if not self._write(version or "create"):
-            raise _taken(self._what, json.dumps(self._read()[0]), UNTIL)
+            seen = self._place.read_version()
+            if seen and seen[1] != found[1]:
+                raise self._taken(seen)
+            found = seen
+        if not self._write(found[1] if found else "create"):
+            raise self._taken(self._place.read_version())
+
+    def _taken(self, found: tuple[bytes, object] | None) -> LockedError:
+        return _taken(self._what, found[0].decode(errors="replace") if found else "another process", UNTIL)
 
     def _renew(self) -> None:
         while not self._ended.wait(RENEWED):
@@ -151,7 +156,7 @@ class _Lease:
                 if not self._write(self._version):
                     self._lost = "another run has taken it"
                     return
-            except OSError as error:
+            except StoreError as error:
                 # Until it is too late, the store may come back.
                 if self._late():
                     self._lost = str(error)

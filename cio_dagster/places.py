@@ -10,34 +10,55 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
-    from obstore.store import ObjectStore
+    from obstore.store import ObjectStore, RetryConfig
 
 SCHEMES = ("s3", "gs", "az")
 """Of the object stores in which a state can be."""
 
-TRANSFERS = 8
-"""Files that are copied at a time."""
+TRANSFERS, PARTS = 8, 2
+"""Files that are copied at a time, and parts of one, of 5 MB each, that are sent at a time."""
+
+TIMEOUT, QUICK = timedelta(minutes=2), timedelta(seconds=10)
+"""How long a request may take; and one of which locks and answers are made, for which nobody can wait long."""
+
+SMALL = 1_000_000
+"""Bytes that are written as quickly."""
+
+CLIENT = ("allow_http", "allow_invalid_certificates", "proxy_url", "proxy_ca_certificate", "proxy_excludes")
+"""What the environment may say of how stores are reached, as in AWS_ALLOW_HTTP."""
+
+RETRIES: RetryConfig = {
+    "max_retries": 20,
+    "backoff": {"init_backoff": timedelta(seconds=0.1), "max_backoff": timedelta(seconds=5), "base": 3},
+    "retry_timeout": timedelta(seconds=30),
+}
+"""How long a store that fails is tried. By default that is not three seconds."""
+
+
+class StoreError(OSError):
+    """An object store refused, failed, or could not be reached. Its text says why, and what to do."""
 
 
 @dataclass(frozen=True)
 class StorePath:
     """A place in an object store, by its URL. Stores have no folders: a folder is whatever has objects below it.
 
-    Methods are those of `pathlib.Path`. They raise OSError, FileNotFoundError among them, with the store's own words.
+    Methods are those of `pathlib.Path`. They raise FileNotFoundError, or StoreError with the store's own words.
     """
 
     url: str
 
     def __truediv__(self, name: str) -> StorePath:
-        return StorePath(f"{self.url.rstrip('/')}/{name}")
+        return StorePath(f"{self.url.rstrip('/')}/{name}") if name else self
 
     def __str__(self) -> str:
         return self.url
@@ -60,7 +81,10 @@ class StorePath:
     @property
     def store(self) -> ObjectStore:
         """The bucket, or container."""
-        return _bucket("/".join(self.url.split("/", 3)[:3]))
+        return self._store(TIMEOUT)
+
+    def _store(self, timeout: timedelta) -> ObjectStore:
+        return _bucket("/".join(self.url.split("/", 3)[:3]), timeout)
 
     def exists(self) -> bool:
         """Whether it is an object."""
@@ -89,57 +113,90 @@ class StorePath:
             if not missing_ok:
                 raise
 
-    def put(self, content: bytes | Path, mode: Any = "overwrite") -> dict[str, str]:
-        """Write the object whole, from memory or from a file; return its version, which as `mode` says: only over this one.
+    def put(self, content: bytes | Path) -> None:
+        """Write the object whole, from memory or from a file."""
+        quick = isinstance(content, bytes) and len(content) <= SMALL
+        with _told():
+            self._store(QUICK if quick else TIMEOUT).put(self.key, content, max_concurrency=PARTS)
 
-        Raises FileExistsError where the object is not as `mode` ("create": not there) says.
+    def put_if(self, content: bytes, mode: Any) -> dict[str, str] | None:
+        """Write the object only over the version `mode`, or only where there is none ("create"); return its version, None where it is not so.
+
+        No two writes may be of the same content: one whose answer was lost is tried again, meets itself, and counts.
         """
         from obstore.exceptions import AlreadyExistsError, PreconditionError
 
         try:
             with _told():
-                # S3 knows no conditions on uploads in parts; only files are that large.
-                found = self.store.put(self.key, content, mode=mode, use_multipart=None if isinstance(content, Path) else False)
-        except (AlreadyExistsError, PreconditionError) as error:
-            raise FileExistsError(reason(error)) from None
-        return {name: value for name, value in found.items() if isinstance(value, str)}
+                # S3 knows no conditions on uploads in parts.
+                return _version(self._store(QUICK).put(self.key, content, mode=mode, use_multipart=False))
+        except (AlreadyExistsError, PreconditionError):
+            found, version = self.read_version() or (b"", {})
+            return version if found == content else None
 
-    def read_version(self) -> tuple[bytes, dict[str, str]]:
-        """The content, and the version as `put` returns it."""
-        with _told():
-            found = self.store.get(self.key)
-            version = {name: found.meta[name] for name in ("e_tag", "version")}
-            return bytes(found.bytes()), {name: value for name, value in version.items() if value is not None}
+    def read_version(self) -> tuple[bytes, dict[str, str]] | None:
+        """The content, and the version as `put_if` takes it; None where there is no object."""
+        try:
+            with _told():
+                found = self._store(QUICK).get(self.key)
+                return bytes(found.bytes()), _version(found.meta)
+        except FileNotFoundError:
+            return None
+
+
+def _version(said: Mapping[str, Any]) -> dict[str, str]:
+    return {name: said[name] for name in ("e_tag", "version") if said.get(name) is not None}
 
 
 Place: TypeAlias = "Path | StorePath"
 
 
 @lru_cache
-def _bucket(url: str) -> ObjectStore:
+def _bucket(url: str, timeout: timedelta) -> ObjectStore:
     from obstore.store import from_url
 
-    return from_url(url)
+    # What is given replaces what the environment says of the client.
+    prefix = {"s3": "AWS", "gs": "GOOGLE", "az": "AZURE"}[url.partition("://")[0]]
+    said = {name: os.environ[key] for name in CLIENT if (key := f"{prefix}_{name.upper()}") in os.environ}
+    options: Any = said | {"timeout": timeout}
+    return from_url(url, client_options=options, retry_config=RETRIES)
 
 
 @contextmanager
 def _told() -> Iterator[None]:
-    """Say an object store's errors as those of the operating system, without what a URL may hold of a signature."""
+    """Say an object store's errors as this module's."""
     from obstore.exceptions import AlreadyExistsError, BaseError, PreconditionError
 
     try:
         yield
     except (AlreadyExistsError, PreconditionError):
         raise
-    except FileNotFoundError as error:
-        raise FileNotFoundError(reason(error)) from None
-    except BaseError as error:
-        raise OSError(reason(error)) from None
+    except (BaseError, FileNotFoundError) as error:
+        missing = isinstance(error, FileNotFoundError) and not _NO_BUCKET.search(str(error))
+        raise (FileNotFoundError if missing else StoreError)(reason(error)) from None
+
+
+_NO_BUCKET = re.compile(r"NoSuchBucket|ContainerNotFound|bucket does not exist")
+_REFUSED = re.compile(r"40[13] \w+|privileges|[Uu]nauthenticated|credential")
 
 
 def reason(error: BaseException) -> str:
-    """An error's text without the queries of URLs, of which signatures may be part."""
-    return re.sub(r"(\w+://[^\s?]+)\?\S+", r"\1", str(error))
+    """An error's text, without the queries of URLs, of which signatures may be part, and without what is for those who debug clients of stores."""
+    text = str(error).partition("\n\nDebug source:")[0]
+    text = re.sub(r"\x1b\[\d*m", "", re.sub(r"(\w+://[^\s?]+)\?\S+", r"\1", text))
+    text = re.sub(
+        r"(?s)(?:<\?xml[^>]*>\s*)?<Error>.*?<Code>(.*?)</Code>\s*<Message>(.*?)</Message>.*?</Error>", r"\1, \2", text
+    )
+    return " ".join(text.split())
+
+
+def remedy(said: str) -> str:
+    """What to do about an error of a store."""
+    if _NO_BUCKET.search(said):
+        return "There is no such bucket: make it, or correct CIO_STATE"
+    if _REFUSED.search(said):
+        return "Check the store's credentials in the environment, and that they may list, read, write and delete there"
+    return "Run it again once it can be reached"
 
 
 def is_folder(place: Place) -> bool:
@@ -217,21 +274,23 @@ def remove(place: Place) -> None:
         shutil.rmtree(place)
 
 
-def move(place: Place, target: Place) -> None:
-    """Move a folder. In an object store it is copied first: what is killed meanwhile leaves all of it at the old place, or at the new one."""
+def move(place: Place, target: Place, last: str) -> None:
+    """Move a folder. In an object store it is copied first, and of what is then removed one file is the last: the lock."""
     if isinstance(place, StorePath) and isinstance(target, StorePath):
         source, goal = place, target
-        _each(lambda name: _copy(source / name, goal / name), list(sizes(source)))
-        remove(source)
+        names = [name for name in sizes(source) if name != last]
+        _each(lambda name: _copy(source / name, goal / name), names)
+        with _told():
+            source.store.delete([(source / name).key for name in names])
+        (source / last).unlink(missing_ok=True)
     elif isinstance(place, Path) and isinstance(target, Path):
         place.rename(target)
+        (target / last).unlink(missing_ok=True)
 
 
-def upload(folder: Path, place: StorePath, last: str) -> None:
-    """Copy the files of a folder, one of them after all others."""
-    names = [each.name for each in folder.iterdir() if each.name != last]
-    _each(lambda name: (place / name).put(folder / name), names)
-    (place / last).put(folder / last)
+def upload(folder: Path, place: StorePath, but: str) -> None:
+    """Copy the files of a folder, but for one."""
+    _each(lambda name: (place / name).put(folder / name), [each.name for each in folder.iterdir() if each.name != but])
 
 
 def download(place: StorePath, folder: Path) -> None:
@@ -247,7 +306,7 @@ def _copy(place: StorePath, target: StorePath) -> None:
 
 
 def _fetch(place: StorePath, path: Path) -> None:
-    with _told(), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "wb") as file:
+    with _told(), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
         for chunk in place.store.get(place.key).stream():
             file.write(chunk)
 

@@ -119,8 +119,10 @@ class Plan:
     """Whether it is made for the rows with some keys alone."""
     read: Read | None = None
     """What was read of the source, where that is incremental."""
+    files: str = ""
+    """Where its files are, from its manifest: in an object store each plan has a folder of its own, in which no other run writes."""
     copied_to: StorePath | None = None
-    """Where in an object store the plan is too, and its answers are copied to as they come."""
+    """That folder, to which its answers are copied as they come."""
 
     @property
     def partial(self) -> bool:
@@ -304,10 +306,10 @@ def bring_forward(plan: Plan, keys: pl.LazyFrame) -> Plan:
 
 
 def read_manifest(text: str | bytes, folder: Path) -> Plan:
-    """The plan whose files are, or are to be, in a folder, by its manifest."""
+    """The plan whose files are, or are to be, in the manifest's folder, or where it says from there."""
     manifest = json.loads(text)
     read = read_of(manifest.get("read"))
-    return Plan(folder=folder, **manifest | {"counts": Counts(**manifest["counts"]), "read": read})
+    return Plan(folder=folder / manifest.get("files", ""), **manifest | {"counts": Counts(**manifest["counts"]), "read": read})
 
 
 def _stage(prepared: Prepared, spec: AnySpec, path: Path) -> Prepared:
@@ -543,9 +545,14 @@ def _unknown(keys: list[str], folder: Path, known: pl.LazyFrame) -> list[str]:
     return [key for key in keys if key not in found]
 
 
-def _write_manifest(plan: Plan) -> None:
+def manifest_of(plan: Plan) -> str:
+    """What `read_manifest` reads."""
     manifest = {key: value for key, value in asdict(plan).items() if key not in ("folder", "copied_to")}
-    write_last(plan.folder / MANIFEST, json.dumps(manifest, indent=1))
+    return json.dumps(manifest, indent=1)
+
+
+def _write_manifest(plan: Plan) -> None:
+    write_last(plan.folder / MANIFEST, manifest_of(plan))
 
 
 def write_last(path: Path, text: str) -> None:

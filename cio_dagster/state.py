@@ -28,9 +28,11 @@ import json
 import os
 import re
 import shlex
+import shutil
 import tempfile
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from io import BytesIO
@@ -48,7 +50,7 @@ from cio_dagster.errors import StateError, StateUnavailable, SyncError
 from cio_dagster.incremental import Watermark
 from cio_dagster.lock import Held, lock
 from cio_dagster.places import Place, StorePath
-from cio_dagster.plan import BASELINE, DTYPES, MANIFEST, OPERATIONS, REJECTED, Counts, Plan, read_manifest
+from cio_dagster.plan import BASELINE, DTYPES, MANIFEST, OPERATIONS, REJECTED, Counts, Plan, manifest_of, read_manifest
 from cio_dagster.plan import FORMAT as PLAN_FORMAT
 from cio_dagster.prepare.columns import INTERNAL
 from cio_dagster.prepare.json_text import typed
@@ -182,17 +184,29 @@ class AssetState:
         """Where it is on this machine."""
         return self.working_folder / "plans" / _quoted(run_id)
 
-    def lock(self, run_id: str) -> AbstractContextManager[Held]:
+    @contextmanager
+    def lock(self, run_id: str) -> Iterator[Held]:
         """Be the only writer. Raises LockedError if another run holds the lock."""
         self._make_folder()
-        return lock(self.folder, run_id, self.asset if self.partition is None else f"{self.asset} partition {self.partition}")
+        what = self.asset if self.partition is None else f"{self.asset} partition {self.partition}"
+        with ExitStack() as locks:
+            held = locks.enter_context(lock(self.working_folder, run_id, what))
+            if isinstance(self.folder, StorePath):
+                held = locks.enter_context(lock(self.folder, run_id, what))
+                locks.callback(self._tidy)
+            yield held
+
+    def _tidy(self) -> None:
+        """Leave no rows on this machine of a state that is elsewhere."""
+        for name in ("plan", "plans"):
+            shutil.rmtree(self.working_folder / name, ignore_errors=True)
 
     def info(self) -> StateInfo | None:
         """The content of `state.json`; None before the first run. Raises StateError for a format of another version."""
         path = self.folder / "state.json"
         try:
             if (content := places.read(path)) is None:
-                if tables.is_table(self.folder / "snapshot"):
+                if self._table("snapshot") is not None:
                     raise StateError(
                         f"{path} is missing, but there is a snapshot beside it: restore it, or move {self.folder} away."
                     )
@@ -201,7 +215,7 @@ class AssetState:
             version = found["format"]
             info = StateInfo(**found) if version == FORMAT else None
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise self._damaged(path, error) from error
+            raise self._damaged(path, error) from None
         if info is None:
             raise StateError(_other_format(path, version, FORMAT))
         return info
@@ -249,7 +263,7 @@ class AssetState:
                 tables.check_files(table, path)
                 return pl.scan_delta(table)
             except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
-                raise self._damaged(path, error) from error
+                raise self._damaged(path, error) from None
         info = self.info()
         if info is not None and info.sequence:
             raise StateError(
@@ -300,16 +314,16 @@ class AssetState:
                 raise StateError(_other_format(path, version, PLAN_FORMAT))
             return read_manifest(content, self.plan_folder)
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise self._damaged_plan(error) from error
+            raise self._damaged_plan(error) from None
 
     def plan(self) -> Plan | None:
         """The same with its files, on this machine. Raises StateError where they cannot be read."""
         if (found := self.plan_under_way()) is None:
             return None
         try:
-            if isinstance(self.folder, StorePath):
-                places.download(self.folder / "plan", found.folder)
-                join_copies(found.answers_path)
+            if isinstance(place := self._plan_place, StorePath):
+                places.download(place / found.files, found.folder)
+            join_copies(found.answers_path)
             for pattern in PARQUETS:
                 paths = list(found.folder.glob(pattern))
                 if not paths and pattern != BASELINE:
@@ -317,15 +331,19 @@ class AssetState:
                 for each in paths:
                     pl.read_parquet_schema(each)  # Its end: what a power cut takes first.
         except (OSError, pl.exceptions.PolarsError) as error:
-            raise self._damaged_plan(error) from error
+            raise self._damaged_plan(error) from None
         return found
 
     def publish(self, plan: Plan) -> Plan:
         """Have a plan in the state before it is sent, and its answers copied there as they come: of use where the state is not on this machine."""
-        if not isinstance(self.folder, StorePath):
+        if not isinstance(place := self._plan_place, StorePath):
             return plan
-        places.upload(plan.folder, self.folder / "plan", last=MANIFEST)
-        return replace(plan, copied_to=self.folder / "plan")
+        files = uuid.uuid4().hex
+        plan = replace(plan, files=files, copied_to=place / files)
+        places.upload(plan.folder, place / files, but=MANIFEST)
+        if (place / MANIFEST).put_if(manifest_of(plan).encode(), "create") is None:
+            raise StateUnavailable(f"Nothing was sent: another run has put its plan at {place} meanwhile. Run it again.")
+        return plan
 
     def next_sequence(self) -> int:
         """The sequence of the next plan: beyond all that the tables know, even if an older `state.json` was restored."""
@@ -340,7 +358,7 @@ class AssetState:
             return None if content is None else pl.read_parquet(BytesIO(content)).lazy()
         except (OSError, pl.exceptions.PolarsError) as error:
             then = "restore it, or remove it. Then rows whose sending was interrupted are taken for unsent."
-            raise self._damaged(path, error, then) from error
+            raise self._damaged(path, error, then) from None
 
     def write_unsettled(self, rows: pl.LazyFrame | None) -> None:
         """Replace them; None where all is known."""
@@ -370,7 +388,7 @@ class AssetState:
             content = places.read(path)
             return None if content is None else read_part(content)
         except (ValueError, KeyError, TypeError, OSError) as error:
-            raise self._damaged(path, error, "remove it; the next run writes it anew.") from error
+            raise self._damaged(path, error, "remove it; the next run writes it anew.") from None
 
     def write_part(self, part: Part | None) -> None:
         """Replace it."""
@@ -485,6 +503,12 @@ class AssetState:
                 if vacuums:
                     table.vacuum(HISTORY_HOURS, dry_run=False, enforce_retention_duration=False, full=True)
 
+    def drop_plan(self) -> None:
+        """Remove a plan that was not published."""
+        if self.plan_folder.exists():
+            (self.plan_folder / MANIFEST).unlink(missing_ok=True)
+            places.remove(self.plan_folder)
+
     def discard_plan(self) -> None:
         """Remove the plan under way."""
         for place in dict.fromkeys([self._plan_place, self.plan_folder]):
@@ -500,7 +524,7 @@ class AssetState:
             content = places.read(path)
             return None if content is None else read_spec(json.loads(content))
         except (ValueError, TypeError, OSError) as error:
-            raise self._damaged(path, error, "run the asset once, which writes it anew.") from error
+            raise self._damaged(path, error, "run the asset once, which writes it anew.") from None
 
     def report(self) -> dict[str, Any] | None:
         """The report of the last run, as JSON."""
@@ -509,7 +533,7 @@ class AssetState:
             content = places.read(path)
             found: dict[str, Any] | None = None if content is None else json.loads(content)
         except (ValueError, OSError) as error:
-            raise self._damaged(path, error, "remove it; the next run writes it anew.") from error
+            raise self._damaged(path, error, "remove it; the next run writes it anew.") from None
         return found
 
     def save_report(self, report: dict[str, Any]) -> None:
@@ -535,15 +559,18 @@ class AssetState:
         places.make_folders(self.root, self.folder)
         if isinstance(self.root, StorePath):
             working = _temporary()
-            places.make_folders(working, self.working_folder)
+            try:
+                places.make_folders(working, self.working_folder)
+            except OSError as error:
+                raise StateError(f"{working} cannot be used ({error}): {_TMPDIR}") from None
             if os.stat(working).st_uid != os.getuid():
-                raise StateError(f"{working} is another user's: set TMPDIR to a folder of your own, where plans can be made.")
+                raise StateError(f"{working} is another user's: {_TMPDIR}")
 
     def _damaged(self, path: Place, error: Exception, then: str | None = None) -> SyncError:
         """What is to be said of a file that cannot be read."""
         said = places.reason(error)
         if isinstance(path, StorePath) and isinstance(error, OSError) and not isinstance(error, FileNotFoundError):
-            return StateUnavailable(f"{path} could not be reached ({said}): run it again once it can be.")
+            return StateUnavailable(f"{path} could not be read ({said}). {places.remedy(said)}.")
         return StateError(f"{path} cannot be read ({said}): {then or f'restore it, or move {self.folder} away to start anew.'}")
 
     def _damaged_plan(self, error: Exception) -> SyncError:
@@ -558,7 +585,7 @@ class AssetState:
             return {} if content is None else dict(pl.read_parquet_schema(BytesIO(content)))
         except (OSError, pl.exceptions.PolarsError) as error:
             then = "restore it, or remove it. Then attributes of the snapshot are read as text until the next run."
-            raise self._damaged(path, error, then) from error
+            raise self._damaged(path, error, then) from None
 
     def _write_dtypes(self, dtypes: dict[str, pl.DataType]) -> None:
         content = BytesIO()
@@ -571,7 +598,7 @@ class AssetState:
         try:
             return tables.open_table(path)
         except (DeltaError, OSError) as error:
-            raise self._damaged(path, error) from error
+            raise self._damaged(path, error) from None
 
     def _written(self, name: str) -> int:
         """The plan that a table was last written for; 0 where there is none. Raises StateError where the table's log is damaged."""
@@ -629,6 +656,9 @@ class AssetState:
         with places.flushed(path):
             places.make_folders(self.root, path)
             tables.write(path, table, rows, append=append, description=DESCRIPTION, properties=properties)
+
+
+_TMPDIR = "set TMPDIR to a folder of your own, with room for a plan."
 
 
 def _temporary() -> Path:

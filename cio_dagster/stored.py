@@ -62,7 +62,8 @@ def keep(state: AssetState, plan: Plan, info: StateInfo, options: dict[str, Any]
     write_last(plan.folder / MADE_FOR, Stored(plan, info.environment_id, info.started_at, options).to_json())
     place = state.dry_run_place(plan.run_id)
     if isinstance(place, StorePath):
-        places.upload(plan.folder, place, last=MADE_FOR)
+        places.upload(plan.folder, place, but=MADE_FOR)
+        (place / MADE_FOR).put(plan.folder / MADE_FOR)
         places.remove(plan.folder)
     newest = [state.dry_run_place(each.id) for each in stored(state)[-KEPT:]]
     for name in places.folders(state.plans):

@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from functools import cache
 from typing import Any
+from urllib.parse import quote
 
 import polars as pl
 from deltalake.exceptions import DeltaError
@@ -31,7 +32,7 @@ from cio_dagster.errors import DeliveryError, GuardError, PlanChanged, SpecError
 from cio_dagster.incremental import Read, check_still_good
 from cio_dagster.key_partitions import into, slice_of
 from cio_dagster.lock import Held
-from cio_dagster.places import StorePath, reason
+from cio_dagster.places import StoreError, StorePath, reason, remedy
 from cio_dagster.plan import Plan, make_plan
 from cio_dagster.report import Report, plan_report
 from cio_dagster.specs import AnySpec, Collection, Event, ManualSegment, Object, read_spec
@@ -159,7 +160,7 @@ def begin(
         check_split(state, partitions)
         with _timed(seconds, "recover"):
             interrupted = state.plan_under_way()
-            recovered = recover(state)
+            recovered = recover(state, held)
             since = interrupted.made_at if interrupted and recovered and recovered.accepted else since
         if environment_id is None:
             environment_id = delivery.check_connection(connection)
@@ -177,9 +178,7 @@ def begin(
         report.environment_id, report.since = environment_id, since
         report.recovered, report.seconds, report.dry_run = recovered.accepted if recovered else 0, seconds, options.dry_run
         report.warnings += guards.warnings(plan, spec, state.report())
-        run = Run(
-            state, spec, connection, options, info, plan, before, report, shown, _while_held(held, progress), held, partitions
-        )
+        run = Run(state, spec, connection, options, info, plan, before, report, shown, progress, held, partitions)
         try:
             run.take_part(recovered)
             yield run
@@ -203,7 +202,7 @@ class Run:
     report: Report
     shown: stored.Stored | None
     """The stored plan that is to be applied."""
-    progress: Progress
+    progress: Progress | None
     held: Held
     partitions: Sequence[str] = ()
     part: Part | None = None
@@ -256,7 +255,11 @@ class Run:
         """End it before anything was sent. If its plan was stopped, or another's of the same run, its rows are accounted for."""
         if self.options.dry_run or self.sending:
             return
-        self.state.discard_plan()
+        self.state.drop_plan()
+        try:
+            self.held()
+        except StateUnavailable:
+            return  # What is there is another run's by now.
         if self.part is not None:
             self.state.write_part(self.last_part)
         if isinstance(error, (GuardError, PlanChanged)):
@@ -294,10 +297,10 @@ class Run:
             report.deferred = self.plan.deferred
         self.sending = True
         with _timed(report.seconds, "deliver"):
-            begun = _deliver(state, self.plan, self.spec, self.connection, report, self.progress)
+            begun = self._deliver()
         with _timed(report.seconds, "commit"):
+            committed = commit(state, self.plan, self.spec, begun=begun, held=self.held)
             self.held()
-            committed = commit(state, self.plan, self.spec, begun=begun)
             state.tend(self.plan.sequence)
         report.count(committed.counted)
         report.rejects = sorted(report.rejects + committed.refused, key=lambda each: -int(each["rows"]))
@@ -305,6 +308,21 @@ class Run:
             state.write_part(done(self.part, committed.accepted_by_operation, pending=report.pending - report.deferred))
         state.save_report(report.to_json())
         return report
+
+    def _deliver(self) -> int:
+        """Send the plan; return the position up to which sending came."""
+        plan, report, traffic = self.plan, self.report, delivery.Traffic()
+        if not (plan.planned - plan.deferred or plan.replaces):
+            return 0
+        self.held()
+        published = self.state.publish(plan)
+        try:
+            delivery.deliver(published, self.spec, self.connection, traffic, self.progress, self.held)
+        except DeliveryError as error:
+            report.error = error
+        report.requests, report.bytes, report.retries = traffic.requests, traffic.bytes, traffic.retries
+        report.throttled_seconds = traffic.throttled_seconds
+        return traffic.begun
 
 
 def check_split(state: AssetState, partitions: Sequence[str]) -> None:
@@ -334,14 +352,14 @@ def check_split(state: AssetState, partitions: Sequence[str]) -> None:
     )
 
 
-def recover(state: AssetState) -> Committed | None:
+def recover(state: AssetState, held: Held = lambda: None) -> Committed | None:
     """Commit what the answers to an interrupted run's plan prove; None where there is none."""
     plan, info = state.plan(), state.info()
     if plan is None or info is None or plan.sequence <= info.sequence:
         # Never finished, or committed already.
         state.discard_plan()
         return None
-    return commit(state, plan, read_spec(plan.spec))
+    return commit(state, plan, read_spec(plan.spec), held=held)
 
 
 def _plan(
@@ -437,55 +455,39 @@ def event_start(spec: AnySpec, state: AssetState, info: StateInfo) -> datetime |
     return moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
 
 
-def _deliver(
-    state: AssetState, plan: Plan, spec: AnySpec, connection: Connection, report: Report, progress: Progress | None
-) -> int:
-    """Send a plan; return the position up to which sending came."""
-    if not (plan.planned - plan.deferred or plan.replaces):
-        return 0
-    traffic = delivery.Traffic()
-    try:
-        delivery.deliver(state.publish(plan), spec, connection, traffic, progress)
-    except DeliveryError as error:
-        report.error = error
-    report.requests, report.bytes, report.retries = traffic.requests, traffic.bytes, traffic.retries
-    report.throttled_seconds = traffic.throttled_seconds
-    return traffic.begun
-
-
-def _while_held(held: Held, progress: Progress | None) -> Progress:
-    """Progress that ends the sending where the lock is lost."""
-
-    def tick(done: int, total: int) -> None:
-        held()
-        if progress:
-            progress(done, total)
-
-    return tick
-
-
 @contextmanager
 def _stored(state: AssetState) -> Iterator[None]:
-    """Say a full disk as one, and an object store that cannot be reached: Python, Polars and Delta each have errors of their own for them."""
+    """Say a full disk as one, and an object store that fails: Python, Polars and Delta each have errors of their own for them."""
     try:
         yield
     except (OSError, pl.exceptions.PolarsError, DeltaError) as error:
-        said = getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error)
-        # Parquet writers do not all say why they failed.
-        if not said and shutil.disk_usage(state.working_folder).free > LEAST_FREE:
-            # What the source's own lazy frame raises is not about the state.
-            if isinstance(state.root, StorePath) and (
-                not isinstance(error, pl.exceptions.PolarsError) or state.root.key in str(error)
-            ):
-                raise StateUnavailable(
-                    f"The state at {state.folder} could not be read or written ({reason(error)}). Run it again once it can be: that commits "
-                    "what Customer.io accepted, and sends the rest."
-                ) from error
-            raise
-        raise StateError(
-            f"The disk of {state.working_folder} is full ({error}). Make room and run it again: that commits what Customer.io accepted, and sends "
-            "the rest."
-        ) from error
+        said = reason(error)
+        if _is_full(state, error):
+            raise StateError(
+                f"The disk of {state.working_folder} is full ({said}). Make room and run it again: that commits what Customer.io accepted, and "
+                "sends the rest."
+            ) from error
+        if isinstance(root := state.root, StorePath) and _is_of_store(root, error):
+            # Not from the error: it may hold a signature.
+            raise StateUnavailable(
+                f"The state at {state.folder} could not be read or written ({said}). {remedy(said)}. The next run commits what Customer.io "
+                "accepted, and sends the rest."
+            ) from None
+        raise
+
+
+def _is_full(state: AssetState, error: Exception) -> bool:
+    if getattr(error, "errno", None) == errno.ENOSPC or os.strerror(errno.ENOSPC) in str(error):
+        return True
+    # Parquet writers do not all say why they failed.
+    folder = state.working_folder
+    return not isinstance(error, StoreError) and folder.exists() and shutil.disk_usage(folder).free <= LEAST_FREE
+
+
+def _is_of_store(root: StorePath, error: Exception) -> bool:
+    """Whether an error is about the state, and not about a file of this machine, or of the source's own lazy frame."""
+    names = (root.key, quote(root.key, safe=""))
+    return isinstance(error, (StoreError, DeltaError)) or any(name in str(error) for name in names)
 
 
 @contextmanager

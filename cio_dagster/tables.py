@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 import polars as pl
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, WriterProperties
+from deltalake.exceptions import TableNotFoundError
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from cio_dagster import places
@@ -31,14 +32,12 @@ ZSTD_LEVEL = 1
 WRITER = WriterProperties(max_row_group_size=GROUP_ROWS, compression="ZSTD", compression_level=ZSTD_LEVEL)
 
 
-def is_table(path: Place) -> bool:
-    """Whether there is a table in a folder."""
-    return DeltaTable.is_deltatable(str(path))
-
-
 def open_table(path: Place) -> DeltaTable | None:
     """The table in a folder, as it is now; None where there is none."""
-    return DeltaTable(str(path)) if is_table(path) else None
+    try:
+        return DeltaTable(str(path))
+    except TableNotFoundError:
+        return None
 
 
 def written_for(table: DeltaTable | None) -> int:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, TypeVar
 
 import polars as pl
-from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from cio_dagster.errors import StateError
-from cio_dagster.lock import NOTE
+from cio_dagster import places, tables
+from cio_dagster.errors import StateError, StateUnavailable
+from cio_dagster.lock import LEASE, NOTE
 from cio_dagster.state import AssetState
 
 T = TypeVar("T")
@@ -49,35 +50,44 @@ def plan_text(state: AssetState) -> str:
 
 def last_run(state: AssetState) -> Mapping[str, Any]:
     """The newest commit of the outcomes: `run_id`, `timestamp` (ms)."""
-    path = str(state.folder / "outcomes")
-    if not DeltaTable.is_deltatable(path):
-        return {}
-    found = said_or(lambda: [entry for entry in DeltaTable(path).history(5) if "run_id" in entry])
+    table = said_or(lambda: tables.open_table(state.folder / "outcomes"))
+    found = None if table is None else said_or(lambda: [entry for entry in table.history(5) if "run_id" in entry])
     return found[0] if found else {}
 
 
 def holder(state: AssetState) -> str:
     """Who holds the lock, by the note that the holder leaves beside it."""
-    note = state.folder / NOTE
-    if not note.exists():
+    if (note := places.read(state.folder / NOTE)) is None:
         return ""
-    held = json.loads(note.read_text())
-    here = held["host"] == socket.gethostname()
-    gone = here and not Path(f"/proc/{held['pid']}").exists() and Path("/proc/self").exists()
-    return f"run {held['run']} (pid {held['pid']} on {held['host']}) since {held['since']}" + (f", {GONE}" if gone else "")
+    try:
+        held = json.loads(note)
+        who = f"run {held['run']} (pid {held['pid']} on {held['host']}) since {held['since']}"
+        here, renewed = held["host"] == socket.gethostname(), held.get("renewed")
+        silent = renewed is not None and seconds_since(renewed) > 2 * LEASE
+    except (ValueError, KeyError, TypeError):
+        return "a note that cannot be read"
+    gone = silent or (here and not Path(f"/proc/{held['pid']}").exists() and Path("/proc/self").exists())
+    return f"{who}{f', renewed {renewed}' if renewed else ''}{f', {GONE}' if gone else ''}"
+
+
+def seconds_since(time: str) -> float:
+    """Of an ISO 8601 time, by this machine's clock."""
+    return (datetime.now(timezone.utc) - datetime.fromisoformat(time)).total_seconds()
 
 
 def said(look: Callable[..., str], *of: object) -> str:
     """What a look finds, or what is wrong with it."""
     try:
         return look(*of)
+    except StateUnavailable as error:
+        return f"unknown: {error}"
     except (StateError, DeltaError, OSError, pl.exceptions.PolarsError) as error:
-        return f"damaged: {error}"
+        return f"damaged: {places.reason(error)}"
 
 
 def said_or(look: Callable[[], T]) -> T | None:
     """What a look finds; None where it is damaged."""
     try:
         return look()
-    except (StateError, DeltaError, OSError, pl.exceptions.PolarsError):
+    except (StateError, StateUnavailable, DeltaError, OSError, pl.exceptions.PolarsError):
         return None

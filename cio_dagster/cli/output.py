@@ -40,7 +40,7 @@ class Group(click.Group):
         try:
             return super().invoke(ctx)
         except (SyncError, DeltaError, OSError, pl.exceptions.PolarsError) as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(str(error) if isinstance(error, SyncError) else places.reason(error)) from None
 
 
 def console() -> Console:

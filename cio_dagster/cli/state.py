@@ -182,7 +182,7 @@ def rebuild(states: list[AssetState], asset: str, partition: str | None, yes: bo
     state = _one(states, asset, partition)
     spec = _rebuildable(state)
     connection = _connection()
-    with state.lock("cio-state rebuild"):
+    with state.lock("cio-state rebuild") as still_held:
         _no_plan(state)
         state.open(spec, check_connection(connection))
         held = read_baseline(connection, spec)
@@ -197,8 +197,9 @@ def rebuild(states: list[AssetState], asset: str, partition: str | None, yes: bo
         if isinstance(spec, Object):
             click.echo("Attributes are not read: the next run sends every object of the source whole.")
         output.ask("Rebuild the snapshot?", yes)
+        still_held()
         if known is None and places.is_folder(damaged := state.folder / "snapshot"):
-            places.move(damaged, _aside(state, "snapshot"))
+            places.move(damaged, _aside(state, "snapshot"), last=NOTE)
         now = datetime.now(timezone.utc)
         plan = Plan(
             state.plan_folder,
@@ -231,15 +232,15 @@ def forget(states: list[AssetState], asset: str, partition: str | None, keys: tu
         return
     chosen = _some(states, asset, partition)
     with ExitStack() as locks:
-        for state in chosen:
-            locks.enter_context(state.lock("cio-state forget"))
+        held = [locks.enter_context(state.lock("cio-state forget")) for state in chosen]
         for state in chosen:
             rows = look.said(look.count_text, state)
             plan = look.said(look.plan_text, state)
             click.echo(f"{_name(state)}: {rows} rows" + (f"; and the plan of {plan}" if plan else ""))
         click.echo(_after_forgetting(look.said_or(chosen[0].spec)))
         output.ask(f"Move the state of {len(chosen):,} asset partition{'s' * (len(chosen) > 1)} aside?", yes)
-        for state in chosen:
+        for state, still_held in zip(chosen, held, strict=True):
+            still_held()
             click.echo(f"Moved to {_move_aside(state)}.")
 
 
@@ -309,13 +310,12 @@ def _allow_files(count: int) -> None:
 def _move_aside(state: AssetState) -> Place:
     """Move a whole state to where what is forgotten is, and return that place. To be called under its lock."""
     target = _aside(state, "whole" if state.partition is None else state.folder.name)
-    places.move(state.folder, target)
-    (target / NOTE).unlink()
+    places.move(state.folder, target, last=NOTE)
     return target
 
 
 def _forget_rows(state: AssetState, keys: list[str], yes: bool) -> None:
-    with state.lock("cio-state forget"):
+    with state.lock("cio-state forget") as still_held:
         _no_plan(state)
         found = _snapshot(state).filter(pl.col("_key").is_in(keys)).select("_key").collect()["_key"]
         if unknown := sorted(set(keys) - set(found)):
@@ -325,6 +325,7 @@ def _forget_rows(state: AssetState, keys: list[str], yes: bool) -> None:
         click.echo(f"{_name(state)}: {len(found):,} of {look.count(state):,} rows.")
         click.echo(_after_forgetting(look.said_or(state.spec)))
         output.ask("Forget them?", yes)
+        still_held()
         lines = found.to_frame().select(
             run_id=pl.lit("cio-state forget"),
             asset=pl.lit(state.asset),

@@ -19,6 +19,7 @@ from cio_dagster.deliver.packing import Batch, pack
 from cio_dagster.deliver.targets import objects, replace_collection, segment_id, segment_members
 from cio_dagster.errors import CredentialsRefused, DeliveryError, RequestRefused
 from cio_dagster.limits import SEGMENT_IDS_PER_REQUEST
+from cio_dagster.lock import Held
 from cio_dagster.plan import Plan
 from cio_dagster.specs import AnySpec, Collection, Event, ManualSegment, Object
 
@@ -62,8 +63,15 @@ def read_baseline(connection: Connection, spec: ManualSegment | Object) -> pl.Da
     return run_async(call)
 
 
-def deliver(plan: Plan, spec: AnySpec, connection: Connection, traffic: Traffic, progress: Progress | None = None) -> None:
-    """Send a plan, log each answer in the plan's folder as it comes, and count in `traffic` what is sent.
+def deliver(
+    plan: Plan,
+    spec: AnySpec,
+    connection: Connection,
+    traffic: Traffic,
+    progress: Progress | None = None,
+    held: Held = lambda: None,
+) -> None:
+    """Send a plan, log each answer in the plan's folder as it comes, and count in `traffic` what is sent, as long as the lock is held.
 
     Refused rows are in the log, not raised. Raises DeliveryError when the plan cannot be sent to its end; what the log holds by then
     was answered, and the rest is pending.
@@ -71,11 +79,12 @@ def deliver(plan: Plan, spec: AnySpec, connection: Connection, traffic: Traffic,
     done, log, total = _Count(), AnswerLog(plan.answers_path, plan.copied_to), plan.planned - plan.deferred
 
     async def call() -> None:
-        async with Client(connection, traffic) as client:
+        async with Client(connection, traffic, held) as client:
             with log:
                 await _Delivery(client, spec, log, done).send(plan)
 
     def tick() -> None:
+        held()
         log.copy()
         if progress:
             progress(done.value, total)

@@ -23,6 +23,7 @@ from pydantic import SecretStr
 from typing_extensions import Self
 
 from cio_dagster.errors import CredentialsRefused, RegionMismatch, RequestRefused, Unavailable
+from cio_dagster.lock import Held
 
 Region: TypeAlias = Literal["us", "eu"]
 TRACK_HOSTS: dict[Region, str] = {"us": "https://track.customer.io", "eu": "https://track-eu.customer.io"}
@@ -205,6 +206,8 @@ class Client:
 
     connection: Connection
     traffic: Traffic = field(default_factory=Traffic)
+    held: Held = lambda: None
+    """Asked before each request, which is not sent where it raises."""
 
     async def __aenter__(self) -> Self:
         import aiohttp  # Here and below: an eighth of a second that only what sends has to wait for.
@@ -355,6 +358,7 @@ class Client:
 
         if self._stopping:
             raise Unavailable(f"{method} {_public(url)} was not sent: another request ended the run.")
+        self.held()
         self.traffic.requests += 1
         self.traffic.bytes += len(body or b"")
         self._talking.add(asyncio.current_task())

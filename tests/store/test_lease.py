@@ -6,6 +6,7 @@ import json
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -13,14 +14,17 @@ import pytest
 from deltalake.exceptions import DeltaError
 
 from cio_dagster import lock as lock_room
-from cio_dagster import tables
+from cio_dagster import places, tables
 from cio_dagster.answers import AnswerLog
-from cio_dagster.errors import LockedError, StateError
+from cio_dagster.errors import LockedError, StateError, StateUnavailable
 from cio_dagster.lock import NOTE, lock
-from cio_dagster.places import StorePath
+from cio_dagster.places import StoreError, StorePath
 from cio_dagster.plan import Counts, Plan
 from cio_dagster.specs import Person
+from cio_dagster.state import AssetState
+from cio_dagster.sync import begin
 from tests.engine import Engine
+from tests.store.conftest import machine
 
 ROWS = [{"id": "a", "n": 1}]
 
@@ -31,7 +35,8 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(lock_room, name, seconds)
 
 
-def test_the_holder_is_named_while_it_lives(root: StorePath) -> None:
+def test_the_holder_is_named_while_it_lives(root: StorePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_room, "_now", lambda: "2026-01-31T12:00:00+00:00")  # A clock that stands still.
     with lock(root, "run-1", "people") as held:
         begun = time.monotonic()
         with (
@@ -80,33 +85,90 @@ def test_a_holder_that_was_cut_off_stops(root: StorePath, monkeypatch: pytest.Mo
     with lock(root, "run-1", "people") as held:
         (root / NOTE).put(b'{"run": "other"}')
         time.sleep(1)
-        with pytest.raises(StateError, match="another run has taken it"):
+        with pytest.raises(StateUnavailable, match="another run has taken it"):
             held()
     assert json.loads((root / NOTE).read_text()) == {"run": "other"}, "what is another's is not removed"
 
     def gone(*_: object, **__: object) -> None:
-        raise OSError("connection refused")
+        raise StoreError("connection refused")
 
     with lock(root / "b", "run-1", "people") as held, monkeypatch.context() as patched:
-        patched.setattr(StorePath, "put", gone)
+        patched.setattr(StorePath, "put_if", gone)
         held()
         time.sleep(2.7)
-        with pytest.raises(StateError, match="could not be renewed"):
+        with pytest.raises(StateUnavailable, match="connection refused"):
             held()
 
 
 def test_a_lost_answer_of_the_store_is_no_lost_lock(root: StorePath, monkeypatch: pytest.MonkeyPatch) -> None:
     """A write that is tried again meets itself."""
-    put = StorePath.put
+    put = StorePath.put_if
 
-    def twice(self: StorePath, content: bytes, mode: object = "overwrite") -> object:
+    def twice(self: StorePath, content: bytes, mode: object) -> object:
         put(self, content, mode)
         return put(self, content, mode)
 
-    monkeypatch.setattr(StorePath, "put", twice)
+    monkeypatch.setattr(StorePath, "put_if", twice)
     with lock(root, "run-1", "people") as held:
         time.sleep(1)
         held()
+
+
+def test_what_is_no_lease_is_taken_over_too(root: StorePath, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock_room, "LEASE", 0.3)
+    (root / NOTE).put(b"\xff{")
+    with lock(root, "run-2", "people"):
+        assert json.loads((root / NOTE).read_text())["run"] == "run-2"
+
+
+def test_runs_of_one_machine_do_not_share_its_working_folder(remote: Engine) -> None:
+    with remote.state().lock("run-1"):
+        (
+            remote.root / "workspace" / "asset" / "whole" / NOTE
+        ).unlink()  # As when the store's was over while this one was suspended.
+        with pytest.raises(LockedError, match="run-1"):
+            remote.sync(Person(), ROWS)
+
+
+def test_a_holder_that_was_suspended_spoils_nothing_of_the_next(
+    remote: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It wakes up before it sends, when another machine has a plan under way."""
+    state, rows = remote.state(), pl.LazyFrame({"id": ["old"], "n": [1]})
+    with begin(rows, Person(), state, remote.connection(), run_id="suspended") as run, monkeypatch.context() as patched:
+        (remote.root / "workspace" / "asset" / "whole" / NOTE).unlink()
+        machine(tmp_path / "second", patched)
+        patched.setattr("cio_dagster.sync.commit", _lost)
+        with pytest.raises(ZeroDivisionError):
+            remote.sync(Person(), ROWS)
+        patched.undo()
+        theirs = places.sizes(remote.root)
+        run.judge()
+        with pytest.raises(StateUnavailable, match="is lost"):
+            run.finish()
+        run.drop(StateUnavailable())
+    assert places.sizes(remote.root) == theirs
+    assert [each["id"] for each in remote.sandbox.get("people")] == ["a"]
+    assert remote.sync(Person(), ROWS).recovered == 1
+
+
+def _lost(*_: object, **__: object) -> None:
+    raise ZeroDivisionError
+
+
+def test_of_plans_that_are_published_at_once_one_is_sent(remote: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where each takes its lock for good."""
+    state, publish = remote.state(), AssetState.publish
+
+    def second(self: AssetState, plan: Plan) -> Plan:
+        publish(self, plan)
+        return publish(self, plan)
+
+    monkeypatch.setattr(AssetState, "publish", second)
+    with pytest.raises(StateUnavailable, match="another run has put its plan"):
+        remote.sync(Person(), ROWS)
+    assert remote.requests("/batch") == []
+    assert state.plan_under_way() is not None
 
 
 def test_a_sync_that_lost_its_lock_commits_nothing(remote: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,7 +183,7 @@ def test_a_sync_that_lost_its_lock_commits_nothing(remote: Engine, monkeypatch: 
     rows = [{"id": str(n), "n": 1} for n in range(60)]
     with monkeypatch.context() as patched:
         patched.setattr(AnswerLog, "append", stolen)
-        with pytest.raises(StateError, match="another run has taken it"):
+        with pytest.raises(StateUnavailable, match="another run has taken it"):
             remote.sync(Person(), rows, batch_bytes=700, concurrency=1)
     remote.sandbox.faults([])
     assert remote.state().snapshot() is None

@@ -11,7 +11,7 @@ import pytest
 
 from cio_dagster import places
 from cio_dagster.answers import AnswerLog
-from cio_dagster.errors import CredentialsRefused, StateUnavailable, Unavailable
+from cio_dagster.errors import CredentialsRefused, StateError, StateUnavailable, Unavailable
 from cio_dagster.places import StorePath
 from cio_dagster.specs import Event, Person
 from cio_dagster.state import outcomes
@@ -32,7 +32,7 @@ def snapshot(engine: Engine, asset: str = "asset", partition: str | None = None)
 
 def here() -> list[Path]:
     """The files that are left on this machine."""
-    return [path for path in Path(tempfile.gettempdir()).rglob("*") if path.is_file()]
+    return [path for path in Path(tempfile.gettempdir()).rglob("*") if path.is_file() and path.name != "lock"]
 
 
 def test_a_sync_as_it_changes(remote: Engine) -> None:
@@ -87,19 +87,32 @@ def _lost(*_: object, **__: object) -> None:
     raise Lost
 
 
-def test_answers_are_copied_while_they_come(remote: Engine, tmp_path: Path) -> None:
+def test_a_plan_under_way_is_moved_to_a_folder(remote: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("cio_dagster.sync.commit", _lost)
+        with pytest.raises(Lost):
+            remote.sync(MIRROR, ROWS)
+    folder = tmp_path / "moved"
+    for name in places.sizes(remote.root):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes((remote.root / name).read_bytes())
+    report = Engine(remote.sandbox, folder, runs=1).sync(MIRROR, ROWS)
+    assert (report.recovered, report.requests) == (2, 0)
+
+
+def test_answers_are_copied_while_they_come(remote: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cio_dagster.answers.COPY_BYTES", 300)
     place = remote.root / "log"
     with AnswerLog(tmp_path / "answers.jsonl", place) as log:
         assert places.sizes(place) == {"answers-00000.jsonl": 0}
-        log.append(0, 2, [])
-        log.copy()
-        log.copy()
-        log.append(2, 3, [])
-    assert (
-        b"".join((place / name).read_bytes() for name in sorted(places.sizes(place)))
-        == (tmp_path / "answers.jsonl").read_bytes()
-    )
+        for position in range(9):
+            log.append(position, position + 1, [])
+            log.copy()
+            log.copy()
+    # What is large enough is not written anew.
     assert len(places.sizes(place)) == 3
+    written = (tmp_path / "answers.jsonl").read_bytes()
+    assert b"".join((place / name).read_bytes() for name in sorted(places.sizes(place))) == written
 
 
 def test_a_plan_is_shown_on_one_machine_and_applied_from_another(
@@ -113,6 +126,7 @@ def test_a_plan_is_shown_on_one_machine_and_applied_from_another(
     machine(tmp_path / "second", monkeypatch)
     assert remote.sync(MIRROR, ROWS, options=RunOptions(apply="run-3")).created == 2
     assert b"run-5" in (remote.state().plans / "run-3" / "dry_run.json").read_bytes()
+    assert here() == []
 
 
 def test_rows_without_an_answer_are_unsettled_for_all_machines(remote: Engine) -> None:
@@ -146,10 +160,25 @@ def test_a_store_that_cannot_be_reached_is_said(remote: Engine, monkeypatch: pyt
         )
 
     monkeypatch.setattr(StorePath, "read_bytes", unreachable)
-    with pytest.raises(StateUnavailable, match="could not be reached") as caught:
+    with pytest.raises(StateUnavailable, match="could not be read") as caught:
         remote.sync(MIRROR, ROWS)
     assert "https://x.blob.core.windows.net/c/a" in str(caught.value)
     assert "signature-9e1" not in str(caught.value)
+
+
+def test_what_is_wrong_with_a_store_or_this_machine_is_said(
+    engine: Engine, root: StorePath, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.root = StorePath("s3://no-such-bucket/state")
+    with pytest.raises(StateUnavailable, match=r"NoSuchBucket.*There is no such bucket: make it") as caught:
+        engine.sync(MIRROR, ROWS)
+    assert "Debug" not in str(caught.value)
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file"))
+    engine.root = root
+    with pytest.raises(StateError, match="set TMPDIR to a folder of your own"):
+        engine.sync(MIRROR, ROWS)
+    assert "Check the store's credentials" in places.remedy("Server returned non-2xx status code: 403 Forbidden")
 
 
 @pytest.mark.parametrize("scheme", ["gs", "az"])
