@@ -79,7 +79,7 @@ def range_partitions(bounds: Sequence[str] | Sequence[int]) -> dg.StaticPartitio
 
     bounds
         Where ranges begin, in rising order: all int, for a column of whole numbers; or all str, in the order of their bytes in UTF-8: digits
-        before capitals before small letters before accented ones, and `"10"` before `"9"`. Other bounds are another split: change them with
+        before capitals before small letters before accented ones, and `"10"` before `"9"`; for a column of text. Other bounds are another split: change them with
         `cio-state repartition`.
 
     Raises SpecError for bounds that are none, mixed, or not rising.
@@ -240,7 +240,8 @@ class Predicate:
         column = exp.column(self.identifier.column, quoted=True)
         value: exp.Expr = column
         if not self._by_number:
-            value = _text_sql(column, self.identifier.kind)
+            # Of a range, a database reads just that where nothing is done to the column.
+            value = _text_sql(exp.cast(column, "text") if self.slices[0].hashed else column, self.identifier.kind)
         if self.slices[0].hashed:
             if dialect == "sqlite":
                 raise SpecError("SQLite has no md5() for hash_partitions: split it by range_partitions([...]).")
@@ -276,11 +277,10 @@ def _within_sql(part: Slice, value: exp.Expr, column: exp.Expr) -> exp.Expr:
     return exp.or_(test, column.copy().is_(exp.null())) if part.start is None and tests else test
 
 
-def _text_sql(column: exp.Expr, kind: str) -> exp.Expr:
+def _text_sql(text: exp.Expr, kind: str) -> exp.Expr:
     """The key's text as `identifier_text` and `compared_text` have it."""
     from sqlglot import exp
 
-    text: exp.Expr = exp.cast(column, "text")
     if kind in ("email", "phone"):
         text = exp.Trim(this=text, expression=exp.Literal.string(SPACES))
     if kind == "cio_id":

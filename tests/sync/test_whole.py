@@ -84,9 +84,11 @@ def test_a_killed_run_counts_until_the_next_one_and_with_it(synced: Engine, monk
         synced.sync(MIRROR, later[KEYS[1]], partition=KEYS[1], partitions=KEYS)
 
 
-def test_a_damaged_part_is_told(synced: Engine) -> None:
+def test_a_damaged_part_is_told_when_it_is_needed(synced: Engine) -> None:
+    """A run that removes nothing looks at no other partition."""
     path = synced.state(partition=KEYS[1]).folder / "wave.json"
     path.write_text(json.dumps({"run_id": "x"}))
+    assert synced.sync(MIRROR, parts()[KEYS[0]], partition=KEYS[0], partitions=KEYS).requests == 0
     with pytest.raises(StateError, match=r"wave\.json cannot be read .* remove it"):
         synced.sync(MIRROR, parts(gone=1)[KEYS[0]], partition=KEYS[0], partitions=KEYS)
 

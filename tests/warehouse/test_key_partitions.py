@@ -41,7 +41,7 @@ def test_the_partition_of_a_key_is_for_ever() -> None:
 
 @pytest.mark.parametrize(
     ("column", "bounds"),
-    [("id", ["3", "Z", "it's d", "é"]), ("number", [-5, 7]), ("email", ["name3", "o"]), ("number", ["-", "1"])],
+    [("id", ["3", "Z", "it's d", "é"]), ("number", [-5, 7]), ("email", ["name3", "o"])],
     ids=str,
 )
 def test_each_row_is_in_the_range_of_its_key(either: Warehouse, column: str, bounds: list[str] | list[int]) -> None:
@@ -116,6 +116,12 @@ def test_a_row_that_the_database_takes_for_another_partitions_is_an_error(postgr
     frame = postgres.query(f'select email collate "C" as email from (values {rows}) as t(email)', where=where)
     with pytest.raises(SpecError, match=r"rows belong to no partition of this run \(by the sync key in 'email'\)"):
         split(frame, definition, [key], None, spec)
+
+
+def test_a_range_is_asked_of_the_column_as_it_is() -> None:
+    """So that a database can read it alone."""
+    where = Predicate.of(key_identifier(Person(), None), [slices(range_partitions(["g", "p"]))["g..p"]])
+    assert where.sql("snowflake") == """"id" >= 'g' AND "id" < 'p'"""
 
 
 def test_bigquery_gives_its_hash_in_hex() -> None:
