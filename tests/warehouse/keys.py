@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import polars as pl
 
-from cio_dagster import Device, Person
+from cio_dagster import Person
 from cio_dagster.key_partitions import Predicate, key_identifier, slices
 from cio_dagster.partitions import split
 from cio_dagster.specs import AnySpec
@@ -25,9 +25,7 @@ BY_KEY: dict[str, AnySpec] = {
     "id": Person(),
     "email": Person(key="email"),
     "cio_id": Person(key="cio_id"),
-    "phone": Person(key="phone"),
     "number": Person(column="number"),
-    "owner": Device(key="email"),
 }
 
 
@@ -35,22 +33,16 @@ def found(
     warehouse: Warehouse, column: str, definition: dg.StaticPartitionsDefinition, table: str = TABLE
 ) -> list[list[object]]:
     """The keys of each partition, as the database selects them."""
-    spec, name = BY_KEY[column], _column(column)
-    identifier = key_identifier(spec, name)
+    identifier = key_identifier(BY_KEY[column], column)
     parts = slices(definition)
     assert parts
     return [
-        warehouse.query(table, where=Predicate.of(identifier, [part])).collect()[name].sort(nulls_last=True).to_list()
+        warehouse.query(table, where=Predicate.of(identifier, [part])).collect()[column].sort(nulls_last=True).to_list()
         for part in parts.values()
     ]
 
 
 def wanted(frame: pl.DataFrame, column: str, definition: dg.StaticPartitionsDefinition) -> list[list[object]]:
     """The same, as the rows of the whole table are split."""
-    name = _column(column)
-    parts = split(frame.lazy(), definition, list(slices(definition)), name, BY_KEY[column])
-    return [part.collect()[name].sort(nulls_last=True).to_list() for part in parts.values()]
-
-
-def _column(column: str) -> str:
-    return "email" if column == "owner" else column
+    parts = split(frame.lazy(), definition, list(slices(definition)), column, BY_KEY[column])
+    return [part.collect()[column].sort(nulls_last=True).to_list() for part in parts.values()]
