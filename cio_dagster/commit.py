@@ -65,7 +65,9 @@ def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = 
     told = _done(plan, answers, pl.col("_key", "_operation"))
     now = datetime.now(timezone.utc)
 
+    wrote = ["outcomes"]
     if (snapshot := _snapshot(state, plan, spec, written, now)) is not None:
+        wrote.append("snapshot")
         state.write_snapshot(snapshot, plan, append=isinstance(spec, Event))
     if begun is None:
         begun = plan.stop if plan.answers_path.exists() else 0
@@ -80,7 +82,7 @@ def commit(state: AssetState, plan: Plan, spec: AnySpec, *, begun: int | None = 
     if plan.read is not None and not plan.chosen:
         # Rows that were not chosen are still to be read by the next run.
         state.write_watermark(moved(plan, _done(plan, answers, pl.col("_row", "_operation")), state.watermark()))
-    state.close_plan(plan)
+    state.close_plan(plan, wrote)
     return found
 
 

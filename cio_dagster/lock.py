@@ -86,8 +86,8 @@ class _Lease:
         self._place, self._what = place, what
         self._content = content | {"token": uuid.uuid4().hex}
         self._version: dict[str, str] = {}
-        self._renewals = 0
-        self._renewed = 0.0
+        self._renewals, self._next = 0, b""
+        self._begun = self._renewed = 0.0
         self._lost = ""
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
@@ -126,13 +126,16 @@ class _Lease:
 
     def _write(self, mode: object) -> bool:
         """Write it, if it is as `mode` says; return whether that was so."""
-        begun = time.clock_gettime(_CLOCK)
-        # The number makes each version another one, whatever the clock says.
-        self._renewals += 1
-        written = self._place.put_if(json.dumps(self._content | {"renewed": _now(), "renewals": self._renewals}).encode(), mode)
+        if not self._next:
+            self._renewals += 1  # It makes each version another one, whatever the clock says.
+            self._next = json.dumps(self._content | {"renewed": _now(), "renewals": self._renewals}).encode()
+            self._begun = time.clock_gettime(_CLOCK)
+        # What failed before may be there since then: it is written again as it was.
+        written = self._place.put_if(self._next, mode)
+        self._next = b""
         if written is None:
             return False
-        self._version, self._renewed = written, begun
+        self._version, self._renewed = written, self._begun
         return True
 
     def _take_over(self) -> None:

@@ -144,6 +144,25 @@ class StateInfo:
 
 
 @dataclass(frozen=True)
+class Opened:
+    """The tables of a state as they were when they were opened, which takes a store many requests; None where there is none yet."""
+
+    snapshot: DeltaTable | None
+    outcomes: DeltaTable | None
+
+    @property
+    def versions(self) -> dict[str, int]:
+        """Their Delta versions."""
+        found = {"snapshot": self.snapshot, "outcomes": self.outcomes}
+        return {name: table.version() for name, table in found.items() if table is not None}
+
+    @property
+    def written(self) -> int:
+        """The last plan that one of them was written for."""
+        return max(tables.written_for(self.snapshot), tables.written_for(self.outcomes))
+
+
+@dataclass(frozen=True)
 class AssetState:
     """The state of one asset partition of one workspace."""
 
@@ -220,7 +239,21 @@ class AssetState:
             raise StateError(_other_format(path, version, FORMAT))
         return info
 
-    def open(self, spec: AnySpec, environment_id: int, *, keep: bool = True, started_at: str | None = None) -> StateInfo:
+    def open_tables(self) -> Opened:
+        """Its tables as they are now. Raises StateError where the log of one is damaged."""
+        for name in ("snapshot", "outcomes"):
+            tables.check_log(self.folder / name)
+        return Opened(self._table("snapshot"), self._table("outcomes"))
+
+    def open(
+        self,
+        spec: AnySpec,
+        environment_id: int,
+        *,
+        keep: bool = True,
+        started_at: str | None = None,
+        opened: Opened | None = None,
+    ) -> StateInfo:
         """The info, made on a first run, which begins now or at `started_at` (ISO 8601), and kept if that is to count as one.
 
         Raises StateError if the state is of another workspace or another kind of sync.
@@ -230,7 +263,7 @@ class AssetState:
             info = StateInfo(spec.identity, environment_id, started_at or datetime.now(timezone.utc).isoformat())
             if keep:
                 self.save_info(info)
-        self._check_outcomes(info)
+        self._check_outcomes(info, opened)
         if info.environment_id != environment_id:
             raise StateError(
                 f"Nothing was sent: {self.folder} is the state of workspace {info.environment_id}, but the credentials belong to workspace "
@@ -245,10 +278,10 @@ class AssetState:
             )
         return info
 
-    def snapshot(self) -> pl.LazyFrame | None:
+    def snapshot(self, opened: Opened | None = None) -> pl.LazyFrame | None:
         """What Customer.io accepted; None before the first commit. Raises StateError where a committed snapshot is missing or damaged."""
         path = self.folder / "snapshot"
-        if (table := self._table("snapshot")) is not None:
+        if (table := self._table("snapshot") if opened is None else opened.snapshot) is not None:
             try:
                 description = table.metadata().description or DESCRIPTION
                 if description != DESCRIPTION:
@@ -259,7 +292,8 @@ class AssetState:
                         f"{path} is that of plan {written}, but plan {info.snapshot_sequence} was committed to it: restore the newer one, "
                         f"or move {self.folder} away to start anew."
                     )
-                tables.check_log(path)
+                if opened is None:
+                    tables.check_log(path)
                 tables.check_files(table, path)
                 return pl.scan_delta(table)
             except (DeltaError, OSError, pl.exceptions.PolarsError) as error:
@@ -345,10 +379,10 @@ class AssetState:
             raise StateUnavailable(f"Nothing was sent: another run has put its plan at {place} meanwhile. Run it again.")
         return plan
 
-    def next_sequence(self) -> int:
+    def next_sequence(self, opened: Opened | None = None) -> int:
         """The sequence of the next plan: beyond all that the tables know, even if an older `state.json` was restored."""
         info = self.info()
-        return max(info.sequence if info else 0, self._written("snapshot"), self._written("outcomes")) + 1
+        return max(info.sequence if info else 0, (opened or self.open_tables()).written) + 1
 
     def unsettled(self) -> pl.LazyFrame | None:
         """Rows that may be in Customer.io or not: `_key` and identifiers. None where all is known. Raises StateError where it is damaged."""
@@ -443,16 +477,15 @@ class AssetState:
             self._sink("snapshot", self._table("snapshot"), [kept], append=False, properties=properties)
         self.append_outcomes(lines.lazy())
 
-    def close_plan(self, plan: Plan) -> None:
-        """Mark a plan as committed, and remove it."""
+    def close_plan(self, plan: Plan, wrote: Iterable[str]) -> None:
+        """Mark a plan as committed to these tables, and remove it."""
         if (plan.folder / DTYPES).exists():
             # Attributes that the source no longer has are in the snapshot still.
             self._write_dtypes(self.dtypes() | dict(pl.read_parquet_schema(plan.folder / DTYPES)))
         places.replace(self.folder / "spec.json", json.dumps(plan.spec, indent=1))
         info = self.info()
         assert info is not None
-        sequences = {"sequence": max(plan.sequence, info.sequence), "snapshot_sequence": self._written("snapshot")}
-        sequences["outcomes_sequence"] = self._written("outcomes")
+        sequences = {"sequence": max(plan.sequence, info.sequence)} | {f"{name}_sequence": plan.sequence for name in wrote}
         self.save_info(StateInfo(**asdict(info) | sequences))
         self.discard_plan()
 
@@ -600,23 +633,14 @@ class AssetState:
         except (DeltaError, OSError) as error:
             raise self._damaged(path, error) from None
 
-    def _written(self, name: str) -> int:
-        """The plan that a table was last written for; 0 where there is none. Raises StateError where the table's log is damaged."""
-        tables.check_log(self.folder / name)
-        return tables.written_for(self._table(name))
-
-    def versions(self) -> dict[str, int]:
-        """The Delta versions of the tables that are there."""
-        found = {name: self._table(name) for name in ("snapshot", "outcomes")}
-        return {name: table.version() for name, table in found.items() if table is not None}
-
-    def _check_outcomes(self, info: StateInfo) -> None:
+    def _check_outcomes(self, info: StateInfo, opened: Opened | None) -> None:
         """Raise StateError where the outcomes or dtypes of what was committed are lost: before anything is sent, not at the next commit."""
         self.dtypes()
         path = self.folder / "outcomes"
-        if (table := self._table("outcomes")) is None:
+        if opened is None:
+            tables.check_log(path)
+        if (table := self._table("outcomes") if opened is None else opened.outcomes) is None:
             return
-        tables.check_log(path)
         if (written := tables.written_for(table)) < info.outcomes_sequence:
             raise StateError(
                 f"{path} is that of plan {written}, but plan {info.outcomes_sequence} was committed to it: restore the newer one, or move "

@@ -36,7 +36,7 @@ from cio_dagster.places import StoreError, StorePath, reason, remedy
 from cio_dagster.plan import Plan, make_plan
 from cio_dagster.report import Report, plan_report
 from cio_dagster.specs import AnySpec, Collection, Event, ManualSegment, Object, read_spec
-from cio_dagster.state import AssetState, StateInfo
+from cio_dagster.state import AssetState, Opened, StateInfo
 from cio_dagster.wave import Part, done, in_wave, under_way
 
 LEAST_FREE = 1_000_000
@@ -168,11 +168,12 @@ def begin(
         if shown is not None:
             options = replace(options, **shown.options)
         started_at = shown.started_at if shown else _started(state, spec, partitions)
-        info = state.open(spec, environment_id, keep=not options.dry_run, started_at=started_at)
+        opened = state.open_tables()
+        info = state.open(spec, environment_id, keep=not options.dry_run, started_at=started_at, opened=opened)
         check_still_good(read, state)
         with _timed(seconds, "plan"):
-            snapshot = state.snapshot()
-            plan = _plan(frame, spec, state, info, snapshot, connection, run_id, options, read)
+            snapshot = state.snapshot(opened)
+            plan = _plan(frame, spec, state, info, opened, snapshot, connection, run_id, options, read)
             before = snapshot if plan.baseline() is None else plan.baseline()
             report = plan_report(plan, spec, state.asset, state.partition, before)
         report.environment_id, report.since = environment_id, since
@@ -367,6 +368,7 @@ def _plan(
     spec: AnySpec,
     state: AssetState,
     info: StateInfo,
+    opened: Opened,
     snapshot: pl.LazyFrame | None,
     connection: Connection,
     run_id: str,
@@ -386,9 +388,9 @@ def _plan(
         snapshot=snapshot,
         baseline=_baseline(spec, state, snapshot, connection, options),
         unsettled=state.unsettled(),
-        versions=state.versions(),
+        versions=opened.versions,
         run_id=run_id,
-        sequence=state.next_sequence(),
+        sequence=state.next_sequence(opened),
         now=datetime.now(timezone.utc),
         start=start,
         operation_bytes=connection.operation_bytes,

@@ -29,6 +29,9 @@ GROUP_ROWS = 65_536
 
 ZSTD_LEVEL = 1
 
+CHECKPOINT_EVERY = 10
+"""Versions after which a table's log is summed up. Delta's default is a hundred, of which each opening of the table reads every one."""
+
 WRITER = WriterProperties(max_row_group_size=GROUP_ROWS, compression="ZSTD", compression_level=ZSTD_LEVEL)
 
 
@@ -89,7 +92,10 @@ def write(
     schema = Schema.from_arrow(pl.DataFrame(schema=columns).to_arrow(compat_level=pl.CompatLevel.oldest()).schema)
     added = [_add_file(path, part) for part in itertools.chain([first], parts)]
     if table is None:
-        create_table_with_add_actions(str(path), schema, added, description=description, commit_properties=properties)
+        configuration = {"delta.checkpointInterval": str(CHECKPOINT_EVERY)}
+        create_table_with_add_actions(
+            str(path), schema, added, description=description, configuration=configuration, commit_properties=properties
+        )
     else:
         mode = "append" if append else "overwrite"
         table.create_write_transaction([*added], mode, schema, [], commit_properties=properties)

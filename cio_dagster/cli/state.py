@@ -212,7 +212,7 @@ def rebuild(states: list[AssetState], asset: str, partition: str | None, yes: bo
         state.write_watermark(None)
         state.write_snapshot([held.lazy().with_columns(_accepted_at=pl.lit(now))], plan, append=False)
         state.write_unsettled(None)
-        state.close_plan(plan)
+        state.close_plan(plan, ["snapshot"])
     click.echo(f"The snapshot has {len(held):,} rows.")
 
 

@@ -17,7 +17,7 @@ from cio_dagster import lock as lock_room
 from cio_dagster import places, tables
 from cio_dagster.answers import AnswerLog
 from cio_dagster.errors import LockedError, StateError, StateUnavailable
-from cio_dagster.lock import NOTE, lock
+from cio_dagster.lock import NOTE, Held, lock
 from cio_dagster.places import StoreError, StorePath
 from cio_dagster.plan import Counts, Plan
 from cio_dagster.specs import Person
@@ -110,8 +110,18 @@ def test_a_lost_answer_of_the_store_is_no_lost_lock(root: StorePath, monkeypatch
 
     monkeypatch.setattr(StorePath, "put_if", twice)
     with lock(root, "run-1", "people") as held:
+        written = iter(range(9))
+
+        def lost(self: StorePath, content: bytes, mode: object) -> object:
+            version = put(self, content, mode)
+            if next(written) == 1:
+                raise StoreError("timeout")
+            return version
+
+        monkeypatch.setattr(StorePath, "put_if", lost)
         time.sleep(1)
         held()
+        assert next(written) > 2
 
 
 def test_what_is_no_lease_is_taken_over_too(root: StorePath, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,13 +153,20 @@ def test_a_holder_that_was_suspended_spoils_nothing_of_the_next(
             remote.sync(Person(), ROWS)
         patched.undo()
         theirs = places.sizes(remote.root)
-        run.judge()
+        with pytest.raises(StateUnavailable, match="is lost"):
+            _wait(run.held)
         with pytest.raises(StateUnavailable, match="is lost"):
             run.finish()
         run.drop(StateUnavailable())
     assert places.sizes(remote.root) == theirs
     assert [each["id"] for each in remote.sandbox.get("people")] == ["a"]
     assert remote.sync(Person(), ROWS).recovered == 1
+
+
+def _wait(held: Held) -> None:
+    for _ in range(100):
+        held()
+        time.sleep(0.1)
 
 
 def _lost(*_: object, **__: object) -> None:
@@ -215,7 +232,7 @@ def test_of_writers_of_one_version_one_wins(remote: Engine, monkeypatch: pytest.
     remote.sync(Person(), ROWS)
     state = remote.state()
     spec = Person().model_dump(mode="json")
-    versions = state.versions()
+    versions = state.open_tables().versions
     together, real = threading.Barrier(4), tables._add_file
 
     def at_once(*args: Any) -> Any:
@@ -238,5 +255,5 @@ def test_of_writers_of_one_version_one_wins(remote: Engine, monkeypatch: pytest.
     rows = state.snapshot()
     assert rows is not None
     assert len(rows.collect()) == 1
-    assert state.versions()["snapshot"] == versions["snapshot"] + 1
+    assert state.open_tables().versions["snapshot"] == versions["snapshot"] + 1
     assert sorted(said) == ["CommitFailedError"] * 3 + ["written"]

@@ -76,9 +76,9 @@ def test_a_crash_at_any_step_counts_each_row_once(
             patched.undo()
             close = AssetState.close_plan
 
-            def closing(self: AssetState, plan: Any) -> None:
+            def closing(self: AssetState, *args: Any) -> None:
                 crash_at(patched, AssetState, name, after=after)
-                close(self, plan)
+                close(self, *args)
 
             patched.setattr(AssetState, "close_plan", closing)
         with pytest.raises(Crash):
