@@ -14,6 +14,7 @@ import dagster as dg
 import polars as pl
 from pydantic import PrivateAttr
 
+from cio_dagster import places
 from cio_dagster.errors import (
     CredentialsRefused,
     DryRunOnly,
@@ -172,7 +173,7 @@ class CustomerIOIOManager(dg.ConfigurableIOManager):
 
     def last_reports(self, asset_key: dg.AssetKey, partitions: Iterable[str | None]) -> list[dict[str, Any]]:
         """The reports of the last runs of these partitions (None: the unpartitioned whole), as JSON."""
-        found = [self._state(asset_key, partition).report() for partition in partitions]
+        found = places.at_once(lambda partition: self._state(asset_key, partition).report(), partitions)
         return [report for report in found if report is not None]
 
     @interruptible()

@@ -10,22 +10,25 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore, RetryConfig
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 SCHEMES = ("s3", "gs", "az")
 """Of the object stores in which a state can be."""
 
 TRANSFERS, PARTS = 8, 2
-"""Files that are copied at a time, and parts of one, of 5 MB each, that are sent at a time."""
+"""Files that are read or copied at a time, and parts of one, of 5 MB each, that are sent at a time."""
 
 TIMEOUT, QUICK = timedelta(minutes=2), timedelta(seconds=10)
 """How long a request may take; and one of which locks and answers are made, for which nobody can wait long."""
@@ -279,7 +282,7 @@ def move(place: Place, target: Place, last: str) -> None:
     if isinstance(place, StorePath) and isinstance(target, StorePath):
         source, goal = place, target
         names = [name for name in sizes(source) if name != last]
-        _each(lambda name: _copy(source / name, goal / name), names)
+        at_once(lambda name: _copy(source / name, goal / name), names)
         with _told():
             source.store.delete([(source / name).key for name in names])
         (source / last).unlink(missing_ok=True)
@@ -290,14 +293,14 @@ def move(place: Place, target: Place, last: str) -> None:
 
 def upload(folder: Path, place: StorePath, but: str) -> None:
     """Copy the files of a folder, but for one."""
-    _each(lambda name: (place / name).put(folder / name), [each.name for each in folder.iterdir() if each.name != but])
+    at_once(lambda name: (place / name).put(folder / name), [each.name for each in folder.iterdir() if each.name != but])
 
 
 def download(place: StorePath, folder: Path) -> None:
     """Copy the files of a place into a folder, made anew, its owner's alone."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
-    _each(lambda name: _fetch(place / name, folder / name), list(sizes(place)))
+    at_once(lambda name: _fetch(place / name, folder / name), list(sizes(place)))
 
 
 def _copy(place: StorePath, target: StorePath) -> None:
@@ -311,11 +314,12 @@ def _fetch(place: StorePath, path: Path) -> None:
             file.write(chunk)
 
 
-def _each(copy: Callable[[str], object], names: list[str]) -> None:
+def at_once(do: Callable[[T], R], to: Iterable[T]) -> list[R]:
+    """Do something to each, to several at a time: in an object store, whoever does it waits for answers most of the time."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(TRANSFERS) as pool:
-        list(pool.map(copy, names))
+        return list(pool.map(do, to))
 
 
 def sync(path: Path) -> None:

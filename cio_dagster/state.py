@@ -719,7 +719,7 @@ def outcomes(root: Place | str, *, workspace: str | None = None, asset: str | No
 def last_reports(root: Place, workspace: str, asset: str) -> list[dict[str, Any]]:
     """The reports of the last run of each partition of an asset, as JSON."""
     folder = AssetState(root, workspace, asset).folder.parent
-    found = [places.read(folder / name / "report.json") for name in places.folders(folder)]
+    found = places.at_once(lambda name: places.read(folder / name / "report.json"), places.folders(folder))
     return [json.loads(report) for report in found if report is not None]
 
 

@@ -12,7 +12,6 @@ import shlex
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
@@ -24,7 +23,7 @@ import polars as pl
 from deltalake.exceptions import DeltaError
 
 from cio_dagster import deliver as delivery
-from cio_dagster import guards, stored
+from cio_dagster import guards, places, stored
 from cio_dagster.changes import write_changes
 from cio_dagster.commit import Committed, commit, record_stop
 from cio_dagster.deliver import Connection, Progress
@@ -86,9 +85,6 @@ class RunOptions:
 
 SHAPING = ("limit", "only_keys", "full_resync", "reconcile")
 LIFTING = ("allow_deletes", "allow_changes")
-
-READERS = 8
-"""Parts of other partitions that are read at a time."""
 
 
 def sync(
@@ -273,8 +269,7 @@ class Run:
         assert self.part is not None
         found = {run.state.partition: run.part for run in together}
         others = [replace(self.state, partition=each) for each in self.partitions if each not in found]
-        with ThreadPoolExecutor(READERS) as pool:
-            found |= zip((other.partition for other in others), pool.map(AssetState.part, others), strict=True)
+        found |= zip((other.partition for other in others), places.at_once(AssetState.part, others), strict=True)
         found.pop(self.state.partition, None)
         return [in_wave(part, self.part) for part in found.values() if part is not None]
 

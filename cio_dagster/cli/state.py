@@ -54,7 +54,7 @@ _yes = click.option("--yes", is_flag=True, help="Do not ask.")
 def list_states(states: list[AssetState]) -> None:
     """All asset partitions: rows, the last run, size, a plan under way, and who holds the lock."""
     columns = ("workspace", "asset", "partition", "object", "rows", "last run", "at", "size", "plan under way", "lock")
-    output.console().print(output.table(columns, map(_listed, states)))
+    output.console().print(output.table(columns, places.at_once(_listed, states)))
 
 
 def _listed(state: AssetState) -> list[object]:

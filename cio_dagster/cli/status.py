@@ -6,6 +6,7 @@ from typing import Any
 
 import polars as pl
 
+from cio_dagster import places
 from cio_dagster.cli.look import GONE, count, count_text, holder, last_run, object_of, plan_text, said, said_or
 from cio_dagster.cli.output import moment
 from cio_dagster.cli.selection import Sync
@@ -18,7 +19,7 @@ DONE, NEVER = "done", "never ran"
 def status_of(sync: Sync) -> list[dict[str, Any]]:
     """A line for each asset partition that has run: `rows` in the snapshot, the last run that came to a plan and its outcome, a plan under
     way, and who holds the lock. `problem` is whether the outcome is another than `done`, or a plan was left behind."""
-    return [_line(sync, state) for state in sync.states()] or [_never(sync)]
+    return places.at_once(lambda state: _line(sync, state), sync.states()) or [_never(sync)]
 
 
 def _never(sync: Sync) -> dict[str, Any]:
