@@ -33,6 +33,9 @@ TRANSFERS, PARTS = 8, 2
 TIMEOUT, QUICK = timedelta(minutes=2), timedelta(seconds=10)
 """How long a request may take; and one of which locks and answers are made, for which nobody can wait long."""
 
+PIECE = 16_000_000
+"""Bytes of a file that are read by one request, so that none takes longer than that, however large the file is."""
+
 SMALL = 1_000_000
 """Bytes that are written as quickly."""
 
@@ -300,7 +303,7 @@ def download(place: StorePath, folder: Path) -> None:
     """Copy the files of a place into a folder, made anew, its owner's alone."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
-    at_once(lambda name: _fetch(place / name, folder / name), list(sizes(place)))
+    at_once(lambda file: _fetch(place / file[0], folder / file[0], file[1]), sizes(place).items())
 
 
 def _copy(place: StorePath, target: StorePath) -> None:
@@ -308,10 +311,10 @@ def _copy(place: StorePath, target: StorePath) -> None:
         place.store.copy(place.key, target.key)
 
 
-def _fetch(place: StorePath, path: Path) -> None:
+def _fetch(place: StorePath, path: Path, size: int) -> None:
     with _told(), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:
-        for chunk in place.store.get(place.key).stream():
-            file.write(chunk)
+        for start in range(0, size, PIECE):
+            file.write(place.store.get_range(place.key, start=start, length=min(PIECE, size - start)))
 
 
 def at_once(do: Callable[[T], R], to: Iterable[T]) -> list[R]:
