@@ -40,9 +40,9 @@ class Project:
 
     def run(self, *arguments: str, status: int = 0, answer: str | None = None) -> Result:
         """Run `cio` in the folder; no run may end in a traceback."""
-        for name in [name for name in sys.modules if name.startswith("definitions")]:
-            del sys.modules[name]
+        _forget_definitions()
         result = CliRunner().invoke(main, arguments, input=answer)
+        _forget_definitions()  # Other tests have others of that name.
         assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
         assert result.exit_code == status, result.output
         assert "\x1b" not in result.output, "no control codes where there is no terminal"
@@ -50,6 +50,11 @@ class Project:
 
     def json(self, *arguments: str, status: int = 0) -> Any:
         return json.loads(self.run(*arguments, "--json", status=status).stdout)
+
+
+def _forget_definitions() -> None:
+    for name in [name for name in sys.modules if name.startswith("definitions")]:
+        del sys.modules[name]
 
 
 @pytest.fixture

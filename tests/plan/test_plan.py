@@ -285,6 +285,18 @@ def test_the_manifest_is_json_that_another_program_can_read(tmp_path: Path) -> N
     manifest: dict[str, Any] = json.loads((plan.folder / MANIFEST).read_text())
     assert manifest["counts"]["create"] == 2
     assert manifest["spec"]["object"] == "person"
-    made_for = {"run_id", "sequence", "made_at", "spec", "replaces", "versions", "read", "limit", "chosen", "unknown_keys"}
+    made_for = {
+        "run_id",
+        "sequence",
+        "made_at",
+        "spec",
+        "replaces",
+        "versions",
+        "read",
+        "limit",
+        "chosen",
+        "unknown_keys",
+        "files",
+    }
     assert set(manifest) == {"format", "counts"} | made_for
     assert isinstance(plan, Plan)

@@ -64,7 +64,9 @@ class Cluster:
         home = self.home / name
         (home / "tmp").mkdir(parents=True)
         shutil.copy(self.home / "dagster.yaml", home)
-        environment = os.environ | {"DAGSTER_HOME": str(home), "TMPDIR": str(home / "tmp")}
+        # It looks for `celery`.
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+        environment = os.environ | {"DAGSTER_HOME": str(home), "TMPDIR": str(home / "tmp"), "PATH": path}
         with (home / "log").open("wb") as log:
             # A group of its own, as it starts Celery as another process, and that one the processes for steps.
             worker = subprocess.Popen(command, env=environment, cwd=home, stdout=log, stderr=log, start_new_session=True)
