@@ -19,6 +19,7 @@ import polars as pl
 
 from cio_dagster.errors import SpecError, StateError
 from cio_dagster.key_partitions import Predicate, into, key_identifier, overlap, slice_of
+from cio_dagster.lock import Held
 from cio_dagster.prepare.identifiers import compared_text
 from cio_dagster.specs import AnySpec, Collection, Identifier
 from cio_dagster.state import AssetState, StateInfo
@@ -42,12 +43,16 @@ class Split:
 
 
 @contextmanager
-def locked(states: Sequence[AssetState]) -> Iterator[None]:
-    """Hold the locks of all these."""
+def locked(states: Sequence[AssetState]) -> Iterator[Held]:
+    """Hold the locks of all these, which the yielded call checks."""
     with ExitStack() as locks:
-        for state in states:
-            locks.enter_context(state.lock(RUN))
-        yield
+        each = [locks.enter_context(state.lock(RUN)) for state in states]
+
+        def held() -> None:
+            for check in each:
+                check()
+
+        yield held
 
 
 def split(states: Sequence[AssetState], partitions: Sequence[str], column: str | None) -> Split:
@@ -95,16 +100,19 @@ def split(states: Sequence[AssetState], partitions: Sequence[str], column: str |
     return Split(old, new, kept, options, spec, _key(spec, column) if partitions else None)
 
 
-def spread(todo: Split) -> None:
-    """Make the new states from the old ones. To be called under the locks. Raises StateError where rows would be lost."""
+def spread(todo: Split, held: Held) -> None:
+    """Make the new states from the old ones. To be called under the locks. Raises StateError where rows would be lost, and what `held` raises."""
     if not todo.new:
         return
+    held()
     infos = {state: info for state in todo.old if (info := state.info()) is not None}
     for state, info in infos.items():
         if not info.spread_to:
             state.save_info(replace(info, spread_to=todo.options))
     for state in todo.new:
+        held()
         _make(state, todo, infos)
+    held()
     if not any(info.spread_to for info in infos.values()):
         before, after = (sum(state.rows() for state in states) for states in (todo.old, todo.new))
         if before != after:

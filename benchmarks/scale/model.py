@@ -41,14 +41,14 @@ class Assumed:
     start_seconds
         From a run's launch to its first line of ours: a pod that is scheduled, an image that is there, Python, Dagster.
     store_puts, store_gets
-        Requests to an object store by a run of one partition, whatever its size (docs/state.md has their sum).
+        Requests to an object store by a run of one partition, whatever its size (docs/state.md has the range of their sum).
     logical_bytes
         What a warehouse that bills bytes counts for a row of the measured columns: text as long as it is and 2, numbers and times 8, a truth 1.
     """
 
     start_seconds: float = 20
-    store_puts: int = 40
-    store_gets: int = 80
+    store_puts: int = 25
+    store_gets: int = 140
     logical_bytes: int = 36 + 2 + 28 + 2 + 9 + 2 + 4 + 2 + 8 + 8 + 8 + 1
 
 

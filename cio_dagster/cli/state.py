@@ -273,7 +273,7 @@ def repartition(
     there = _some(states, asset, None)
     made = [replace(there[0], partition=each) for each in partitions] or [replace(there[0], partition=None)]
     _allow_files(len(there) + len(made))
-    with locked(list(dict.fromkeys([*there, *made]))):
+    with locked(list(dict.fromkeys([*there, *made]))) as still_held:
         todo = split(there, partitions, column)
         rows = sum(state.rows() for state in todo.old) if todo.new else 0
         kept = f", beside {len(todo.kept):,} that stay as they are" if todo.kept else ""
@@ -283,8 +283,9 @@ def repartition(
         )
         click.echo(f"The old states are moved to {FORGOTTEN}, with their outcomes, reports and stored plans.")
         output.ask("Spread them?", yes)
-        spread(todo)
+        spread(todo, still_held)
         for state in todo.old:
+            still_held()
             _move_aside(state)
     click.echo(f"Done: {_names([*todo.kept, *todo.new])}.")
 
