@@ -92,23 +92,10 @@ class StorePath:
     def _store(self, timeout: timedelta) -> ObjectStore:
         return _bucket("/".join(self.url.split("/", 3)[:3]), timeout)
 
-    def exists(self) -> bool:
-        """Whether it is an object."""
-        try:
-            with _told():
-                self.store.head(self.key)
-        except FileNotFoundError:
-            return False
-        return True
-
     def read_bytes(self) -> bytes:
         """The object's content."""
         with _told():
             return bytes(self.store.get(self.key).bytes())
-
-    def read_text(self) -> str:
-        """The same as text."""
-        return self.read_bytes().decode()
 
     def unlink(self, missing_ok: bool = False) -> None:
         """Remove the object. Not all stores say that it was not there."""

@@ -23,15 +23,9 @@ GONE = "which is gone"
 """Said of a holder of a lock whose process has ended."""
 
 
-def count(state: AssetState) -> int:
-    """The rows of the snapshot."""
-    rows = state.snapshot()
-    return 0 if rows is None else int(rows.select(pl.len()).collect().item())
-
-
 def count_text(state: AssetState) -> str:
     """The rows of the snapshot, as text."""
-    return f"{count(state):,}"
+    return f"{state.rows():,}"
 
 
 def object_of(state: AssetState) -> str:

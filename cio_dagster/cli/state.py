@@ -96,7 +96,7 @@ def show(states: list[AssetState], asset: str, partition: str | None, key: str |
         console.print(f"Last report (run {report['run_id']}): {numbers}", markup=False, highlight=False)
     console.print(output.frame_table(found))
     if key is None:
-        console.print(f"{len(found):,} of {look.count(state):,} rows")
+        console.print(f"{len(found):,} of {state.rows():,} rows")
 
 
 @main.command()
@@ -323,7 +323,7 @@ def _forget_rows(state: AssetState, keys: list[str], yes: bool) -> None:
             raise click.ClickException(
                 f"the snapshot has no row with the key {', '.join(map(repr, unknown))}; nothing was changed"
             )
-        click.echo(f"{_name(state)}: {len(found):,} of {look.count(state):,} rows.")
+        click.echo(f"{_name(state)}: {len(found):,} of {state.rows():,} rows.")
         click.echo(_after_forgetting(look.said_or(state.spec)))
         output.ask("Forget them?", yes)
         still_held()

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from cio_dagster import places
-from cio_dagster.cli.look import GONE, count, count_text, holder, last_run, object_of, plan_text, said, said_or
+from cio_dagster.cli.look import GONE, count_text, holder, last_run, object_of, plan_text, said, said_or
 from cio_dagster.cli.output import moment
 from cio_dagster.cli.selection import Sync
 from cio_dagster.specs import find_spec
@@ -31,7 +31,7 @@ def _never(sync: Sync) -> dict[str, Any]:
 
 def _line(sync: Sync, state: AssetState) -> dict[str, Any]:
     run, report, under_way, lock = last_run(state), said_or(state.report) or {}, said(plan_text, state), holder(state)
-    rows = said_or(lambda: count(state))
+    rows = said_or(state.rows)
     outcome = said(_outcome, state, run.get("timestamp"), report) if rows is not None else said(count_text, state)
     interrupted = bool(under_way) and (not lock or lock.endswith(GONE))
     return {
